@@ -1,0 +1,37 @@
+# Everything a newcomer or CI runs. `make demo` and `make test` set up a fresh machine by themselves.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# Installing is done when this file is newer than what says what to install.
+READY := $(VENV)/.ready
+
+.PHONY: demo test test-fast setup lint format clean
+
+demo: setup  ## quickstart search on the generated sample corpora; ends with a ranking
+	$(BIN)/munchray search jobs/quickstart.yaml
+	$(BIN)/munchray export jobs/quickstart.yaml --to models/quickstart
+
+test: setup lint  ## all tests, slow ones too, and the checks that CI runs
+	$(BIN)/python -m pytest
+
+test-fast: setup  ## tests that start no server and train for seconds at most
+	$(BIN)/python -m pytest -m "not slow and not data"
+
+setup: $(READY)  ## only the environment, in .venv
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	touch $@
+
+lint: setup  ## style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: setup  ## let ruff put things in order
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:  ## remove the environment and caches; searches in runs/ stay
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist *.egg-info

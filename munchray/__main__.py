@@ -1,0 +1,5 @@
+"""``python -m munchray`` is the ``munchray`` command."""
+
+from munchray.cli import main
+
+main()

@@ -1,0 +1,136 @@
+"""The feature store: every sentence is embedded once, and all trials read the same memory-mapped float16."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Sequence
+from itertools import chain
+from pathlib import Path
+
+import numpy as np
+
+from munchray.errors import WorkError
+from munchray.features.sources import Progress, Sentences, Source
+from munchray.features.units import Text, delete, find_damage, write_unit
+from munchray.files import read_json
+
+ABANDONED = 24 * 3600.0  # seconds without a write after which an unfinished unit is deleted
+
+
+def build(sentences: Sentences, sources: Sequence[Source], store: Path, progress: Progress) -> None:
+    """Make sure that the store has these sentences (the tokens of one split) under every source.
+
+    A unit that is there and whole is left alone, its embedder not even opened; a damaged one is made again.
+    Several builders may work at once: the first to finish publishes its unit, the others drop theirs.
+
+    Raises:
+        InputError: from opening an embedder.
+        WorkError: an embedder gave NaN or not one row a token; the store cannot be written.
+    """
+    text = Text(sentences)
+    _delete_abandoned(store)
+    for source in sources:
+        folder = text.folder(source.fingerprint, store)
+        damage = find_damage(folder, text)
+        if damage and folder.exists():
+            progress(f"{folder}: {damage}; making it again")
+        if damage:
+            write_unit(text, source.open(), folder, progress)
+
+
+def missing(sentences: Sentences, fingerprints: Sequence[str], store: Path, *, deep: bool = False) -> list[str]:
+    """The embedders whose unit is absent or damaged; `deep` reads every byte, else sizes and manifest are checked."""
+    text = Text(sentences)
+    return [mark for mark in fingerprints if find_damage(text.folder(mark, store), text, deep=deep)]
+
+
+class Features:
+    """The features of one split, all embedders side by side; small, its arrays are pages that processes share.
+
+    Open it in the process that reads it: pickling it would copy the arrays.
+    """
+
+    def __init__(self, text: Text, blocks: Sequence[Block]) -> None:
+        starts = np.cumsum(text.lengths) - text.lengths
+        self._starts = starts[text.place_of]
+        self._blocks = blocks
+        self.lengths = text.lengths[text.place_of]  # int64: tokens of each sentence of the split
+        self.width = sum(block.width for block in blocks)
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def gather(
+        self, indices: Sequence[int] | np.ndarray, out: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """A batch: float32 [batch, longest, width] padded with zeros, and its lengths, int64 [batch].
+
+        `indices` are positions in the split as it was given. `out` is a contiguous array with room for the
+        batch, which is then a view of its beginning; if it is float16, the batch is too (nothing is converted,
+        and torch converts ten times faster than numpy).
+        """
+        lengths = self.lengths[np.asarray(indices, np.int64)]
+        shape = (len(lengths), int(lengths.max(initial=0)), self.width)
+        batch = np.empty(shape, np.float32) if out is None else _view(out, shape)
+        for row, index, length in zip(batch, indices, lengths, strict=True):
+            start, column = self._starts[index], 0
+            for block in self._blocks:
+                row[:length, column : column + block.width] = block.read(start, start + length)
+                column += block.width
+            row[length:] = 0.0
+        return batch, lengths
+
+
+class Block:
+    """The columns that one unit gives."""
+
+    def __init__(self, folder: Path) -> None:
+        manifest = read_json(folder / "manifest.json")
+        self.width = int(manifest["width"])
+        arrays = {name: _mapped(folder / name, self.width) for name in manifest["files"]}
+        self._values = arrays["table" if "table" in arrays else "values"]
+        self._rows = arrays.get("rows")
+
+    def read(self, begin: int, end: int) -> np.ndarray:
+        """float16 [end - begin, width] of the tokens from `begin` to before `end`."""
+        return self._values[begin:end] if self._rows is None else self._values[self._rows[begin:end, 0]]
+
+
+def open_features(sentences: Sentences, fingerprints: Sequence[str], store: Path) -> Features:
+    """The features of a split that `build` made, in the order of the embedders' fingerprints.
+
+    Imports neither torch nor flair nor gensim.
+
+    Raises:
+        WorkError: a unit is absent or damaged.
+    """
+    text = Text(sentences)
+    folders = [text.folder(fingerprint, store) for fingerprint in fingerprints]
+    for folder in folders:
+        if damage := find_damage(folder, text):
+            raise WorkError(f"the features in {folder} cannot be used: {damage}; `munchray embed` makes them again")
+    return Features(text, [Block(folder) for folder in folders])
+
+
+def _view(out: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
+    size = shape[0] * shape[1] * shape[2]
+    if out.dtype not in (np.float32, np.float16) or not out.flags.c_contiguous or out.size < size:
+        raise ValueError(f"`out` must be contiguous float32 or float16 with room for {size} numbers")
+    return out.reshape(-1)[:size].reshape(shape)
+
+
+def _mapped(path: Path, width: int) -> np.ndarray:
+    dtype, columns = (np.int32, 1) if path.name == "rows" else (np.float16, width)
+    if not path.stat().st_size:  # a split of empty sentences; nothing cannot be mapped
+        return np.zeros((0, columns), dtype)
+    mapped = np.memmap(path, dtype, mode="r").reshape(-1, columns)
+    return mapped.view(np.ndarray)  # slicing a memmap object costs more than the copy
+
+
+def _delete_abandoned(store: Path) -> None:
+    """Remove what builders that were killed have left, once nobody can be writing it."""
+    for path in chain(store.glob(".*.part"), store.glob(".*.old")):
+        with contextlib.suppress(FileNotFoundError):  # its builder may be finishing
+            if time.time() - max(p.stat().st_mtime for p in (path, *path.glob("*"))) > ABANDONED:
+                delete(path)

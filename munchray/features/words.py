@@ -1,0 +1,188 @@
+"""Word and subword vectors: one row a word, whatever stands around it (the only file that imports gensim)."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors.numpy import load_file, save_file
+
+from munchray.errors import InputError, Problem
+from munchray.files import read_json, write_json
+
+SMALLEST, LARGEST = 3, 6  # characters of an n-gram
+BUCKETS = 20_000  # rows that the n-grams of trained subword vectors share
+WORD2VEC_SUFFIXES = (".bin", ".txt")  # everything else is read as a file that gensim saved
+
+
+class WordVectors:
+    """A table of words, looked up as ``flair.embeddings.WordEmbeddings`` does.
+
+    The word itself, else in lower case, else that with every digit as ``#``, else as ``0``, else zeros.
+    """
+
+    kind = "words"
+
+    def __init__(self, vectors: np.ndarray, numbers: dict[str, int], fingerprint: str) -> None:
+        self.vectors = vectors  # float32 [words, width]
+        self.numbers = numbers
+        self.fingerprint = fingerprint
+        self._nothing = np.zeros(self.width, np.float32)
+
+    @property
+    def width(self) -> int:
+        """Numbers a token."""
+        return int(self.vectors.shape[1])
+
+    def vectors_of(self, words: Sequence[str]) -> np.ndarray:
+        """float32 [len(words), width]."""
+        rows = np.zeros((len(words), self.width), np.float32)
+        for row, word in zip(rows, words, strict=True):
+            row[:] = self.vector(word)
+        return rows
+
+    def vector(self, word: str) -> np.ndarray:
+        """The word's row."""
+        lower = word.lower()
+        forms = (word, lower, re.sub(r"\d", "#", lower), re.sub(r"\d", "0", lower))
+        known = next((form for form in forms if form in self.numbers), None)
+        return self._nothing if known is None else self._row(known)
+
+    def _row(self, word: str) -> np.ndarray:
+        row: np.ndarray = self.vectors[self.numbers[word]]
+        return row
+
+    def embed(self, sentences: Sequence[Sequence[str]]) -> Iterator[np.ndarray]:
+        """One float32 array [tokens, width] a sentence, in the given order."""
+        return map(self.vectors_of, sentences)
+
+    def save(self, folder: Path) -> None:
+        """Write the tables as safetensors, the words and settings as JSON."""
+        folder.mkdir(parents=True, exist_ok=True)
+        save_file(
+            {name: np.ascontiguousarray(t) for name, t in self._tables().items()},
+            folder / "vectors.safetensors",
+        )
+        words = sorted(self.numbers, key=self.numbers.__getitem__)
+        (folder / "vocabulary.json").write_text(json.dumps(words), encoding="utf-8")
+        write_json(folder / "embedder.json", self._about())
+
+    def _tables(self) -> dict[str, np.ndarray]:
+        return {"words": self.vectors}
+
+    def _about(self) -> dict[str, Any]:
+        return {"kind": self.kind, "fingerprint": self.fingerprint}
+
+
+class SubwordVectors(WordVectors):
+    """fastText vectors (Bojanowski et al., 2017): an unknown word is the mean of its character n-grams' rows."""
+
+    kind = "fasttext"
+
+    def __init__(
+        self,
+        vectors: np.ndarray,
+        numbers: dict[str, int],
+        fingerprint: str,
+        *,
+        buckets: np.ndarray,
+        ngrams: tuple[int, int],
+    ) -> None:
+        super().__init__(vectors, numbers, fingerprint)
+        self.buckets = buckets  # float32 [buckets, width]
+        self.ngrams = ngrams  # shortest and longest, in characters
+
+    def vector(self, word: str) -> np.ndarray:
+        """The word's row if it was seen, else the mean over its n-grams; zeros if it has none."""
+        if word in self.numbers:
+            return self._row(word)
+        from gensim.models.fasttext import ft_ngram_hashes
+
+        rows = ft_ngram_hashes(word, *self.ngrams, len(self.buckets))
+        return np.asarray(self.buckets[rows].mean(0)) if len(rows) else self._nothing
+
+    def _tables(self) -> dict[str, np.ndarray]:
+        return {"words": self.vectors, "buckets": self.buckets}
+
+    def _about(self) -> dict[str, Any]:
+        return {**super()._about(), "ngrams": list(self.ngrams)}
+
+
+def load_words(folder: Path) -> WordVectors:
+    """What `save` wrote."""
+    about = read_json(folder / "embedder.json")
+    numbers = {word: number for number, word in enumerate(read_json(folder / "vocabulary.json"))}
+    tables = load_file(folder / "vectors.safetensors")
+    if about["kind"] == WordVectors.kind:
+        return WordVectors(tables["words"], numbers, about["fingerprint"])
+    ngrams = (about["ngrams"][0], about["ngrams"][1])
+    return SubwordVectors(tables["words"], numbers, about["fingerprint"], buckets=tables["buckets"], ngrams=ngrams)
+
+
+def read_gensim(path: Path, fingerprint: str, *, subwords: bool) -> WordVectors:
+    """Vectors that gensim saved (or word2vec / fastText ``.bin``, word2vec ``.txt``).
+
+    A file that gensim saved is a pickle and runs code when it is read: name only files whose origin you know.
+    With `subwords`, vectors that have n-grams use them; plain ones are looked up as words.
+
+    Raises:
+        InputError: the file holds no vectors, or a part of it is missing.
+    """
+    from gensim.models import KeyedVectors
+
+    try:
+        found = _read(path, subwords)
+    except Exception as error:  # unpickling what is no pickle raises nearly anything
+        raise _not_vectors(path, f"it cannot be read ({type(error).__name__}: {error})") from error
+    if not isinstance(found, KeyedVectors):
+        raise _not_vectors(path, f"it holds a {type(found).__name__}")
+    return _from_keyed(found, fingerprint, subwords)
+
+
+def _read(path: Path, subwords: bool) -> Any:
+    from gensim.models import KeyedVectors
+    from gensim.models.fasttext import load_facebook_vectors
+
+    if path.suffix not in WORD2VEC_SUFFIXES:
+        return KeyedVectors.load(str(path), mmap="r")  # the class that was saved comes back, n-grams and all
+    if subwords and path.suffix == ".bin":
+        return load_facebook_vectors(str(path))
+    return KeyedVectors.load_word2vec_format(str(path), binary=path.suffix == ".bin")
+
+
+def _not_vectors(path: Path, found: str) -> InputError:
+    expected = "word vectors: a file saved by gensim's KeyedVectors, or word2vec .bin or .txt"
+    return InputError(Problem(str(path), f"no word vectors, {found}", expected))
+
+
+def _from_keyed(keyed: Any, fingerprint: str, subwords: bool) -> WordVectors:
+    vectors, numbers = keyed.vectors.astype(np.float32, copy=False), dict(keyed.key_to_index)
+    if not subwords or not getattr(keyed, "bucket", 0):
+        return WordVectors(vectors, numbers, fingerprint)
+    buckets = keyed.vectors_ngrams.astype(np.float32, copy=False)
+    return SubwordVectors(vectors, numbers, fingerprint, buckets=buckets, ngrams=(keyed.min_n, keyed.max_n))
+
+
+def train_subwords(
+    sentences: Sequence[Sequence[str]], *, width: int, epochs: int, seed: int, fingerprint: str
+) -> WordVectors:
+    """fastText skip-gram vectors of the sentences, the same for the same seed (one thread)."""
+    from gensim.models import FastText
+
+    model = FastText(
+        sentences=[list(tokens) for tokens in sentences],
+        vector_size=width,
+        epochs=epochs,
+        seed=seed,
+        sg=1,
+        min_count=2,
+        min_n=SMALLEST,
+        max_n=LARGEST,
+        bucket=BUCKETS,
+        workers=1,
+    )
+    return _from_keyed(model.wv, fingerprint, subwords=True)

@@ -1,0 +1,72 @@
+"""Files that are whole or absent: everything is written aside, then renamed into place."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+
+def digest(*parts: str | bytes) -> str:
+    """A hexadecimal fingerprint (128 bits) of the parts; ``("ab", "c")`` differs from ``("a", "bc")``."""
+    state = hashlib.blake2b(digest_size=16)
+    for part in parts:
+        data = part.encode() if isinstance(part, str) else part
+        state.update(len(data).to_bytes(8, "little"))
+        state.update(data)
+    return state.hexdigest()
+
+
+def file_digest(path: Path) -> str:
+    """The fingerprint of a file's bytes."""
+    state = hashlib.blake2b(digest_size=16)
+    with path.open("rb") as stream:
+        while block := stream.read(1 << 20):
+            state.update(block)
+    return state.hexdigest()
+
+
+@contextlib.contextmanager
+def written_aside(target: Path) -> Iterator[Path]:
+    """A path beside ``target`` to write a file or folder to; renamed to ``target`` when the block ends well.
+
+    An existing file is replaced in one step. An existing folder is moved away first and deleted after the
+    rename, so a reader finds the old one or the new one. Nothing is left behind when the block raises.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    aside = target.parent / f".{target.name}.{uuid.uuid4().hex[:8]}.part"
+    try:
+        yield aside
+        if target.is_dir():
+            old = target.parent / f".{target.name}.{uuid.uuid4().hex[:8]}.old"
+            os.rename(target, old)
+            os.rename(aside, target)
+            shutil.rmtree(old, ignore_errors=True)
+        else:
+            os.replace(aside, target)
+    finally:
+        if aside.is_dir():
+            shutil.rmtree(aside, ignore_errors=True)
+        else:
+            aside.unlink(missing_ok=True)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write ``value`` as indented JSON, aside first."""
+    with written_aside(path) as aside:
+        aside.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def read_json(path: Path) -> Any:
+    """Read one JSON file.
+
+    Raises:
+        FileNotFoundError, json.JSONDecodeError: for the caller to explain.
+    """
+    return json.loads(path.read_text(encoding="utf-8"))

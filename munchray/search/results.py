@@ -1,0 +1,99 @@
+"""What a search found: its trials ranked, with what each cost."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from munchray.errors import InputError, Problem, WorkError
+from munchray.files import read_json
+from munchray.search.search import search_folder, trial_folder
+from munchray.search.study import Study
+from munchray.settings import Job, TrialSettings
+from munchray.training.trial import read_epochs, read_result
+
+
+@dataclass(frozen=True)
+class RankedTrial:
+    """A finished trial; scores on the dev split in percent."""
+
+    number: int
+    order: tuple[str, ...]
+    learning_rate: float
+    batch_size: int
+    dev_precision: float
+    dev_recall: float
+    dev_f1: float
+    epochs: int
+    updates: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """All trials of a search: the finished ones best first, the rest as far as they came."""
+
+    trials: list[RankedTrial]
+    failed: list[tuple[int, str]]
+    running: list[int]
+    folder: Path
+
+    @property
+    def best(self) -> RankedTrial:
+        """The trial with the highest dev F1.
+
+        Raises:
+            WorkError: none has finished.
+        """
+        if not self.trials:
+            raise WorkError(f"no trial of {self.folder} has finished; failed: {_reasons(self.failed)}")
+        return self.trials[0]
+
+    def as_json(self) -> dict[str, Any]:
+        """Ready for JSON."""
+        return {
+            "folder": str(self.folder),
+            "trials": [asdict(trial) for trial in self.trials],
+            "failed": [{"number": number, "reason": reason} for number, reason in self.failed],
+            "running": self.running,
+        }
+
+
+def ranking(job: Job) -> Ranking:
+    """Read the ranking of a job's search from its folder.
+
+    Raises:
+        InputError: the job has not been searched yet.
+    """
+    folder = search_folder(job)
+    if not (folder / "job.json").exists():
+        found = "there is no search of this job"
+        raise InputError(Problem(str(folder), found, fix="Start it with: munchray search JOB"))
+    study = Study.open(folder, job.name, job.search_space, job.order_rule(), job.auxiliaries, job.sampler, job.seed)
+    trials = [_ranked(trial.number, folder, job) for trial in study.finished()]
+    trials.sort(key=lambda trial: (-trial.dev_f1, trial.number))
+    return Ranking(trials, study.failed(), [s.number for s in study.running()], folder)
+
+
+def _ranked(number: int, folder: Path, job: Job) -> RankedTrial:
+    own = trial_folder(folder, number)
+    settings = TrialSettings(**read_json(own / "settings.json"))
+    result = read_result(own)
+    dev = result.dev[job.main]
+    return RankedTrial(
+        number=number,
+        order=settings.auxiliaries,
+        learning_rate=settings.learning_rate,
+        batch_size=settings.batch_size,
+        dev_precision=dev.precision,
+        dev_recall=dev.recall,
+        dev_f1=dev.f1,
+        epochs=len(read_epochs(own)),
+        updates=result.updates,
+        seconds=result.seconds,
+    )
+
+
+def _reasons(failed: list[tuple[int, str]]) -> str:
+    return "; ".join(f"trial {number}: {reason}" for number, reason in failed) or "none"

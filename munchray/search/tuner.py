@@ -1,0 +1,202 @@
+"""The bridge to Ray: trials of a search as Ray Tune trials on the cores and GPUs of a cluster. (ray)
+
+Tune schedules, retries and streams reports. What must survive lies in the search's folder and its study, so a search
+goes on by starting a new Tune experiment over what is left; Tune's own restore, which unpickles searchers, is not used.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+# Before Ray is imported.
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
+os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+
+import ray
+from ray import tune
+from ray.tune.experiment import Trial
+from ray.tune.search import Searcher
+
+from munchray.errors import InputError, Interrupted, Problem, WorkError
+from munchray.search.search import Search, trial_folder
+from munchray.settings import Job, TrialSettings
+from munchray.training.data import DataSpec
+from munchray.training.trial import EpochReport, device_for, run_trial, use_threads
+
+MOST_FAILURES = 2
+"""Retries of a trial whose process died; each goes on from its last checkpoint."""
+
+REPORT_FIELDS = tuple(field.name for field in fields(EpochReport))
+
+
+def connect(address: str | None) -> None:
+    """Start Ray on this machine, or join the cluster at ``address``.
+
+    Raises:
+        InputError: there is no cluster at the address.
+    """
+    try:
+        ray.init(address=address, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        found = f"no Ray cluster answers at '{address}' ({str(error).splitlines()[0]})"
+        fix = "Start one with `ray start --head`, or leave --address out to use this machine"
+        raise InputError(Problem("--address", found, fix=fix)) from error
+
+
+def slots(job: Job) -> int:
+    """How many trials of a job the connected cluster runs at once.
+
+    Raises:
+        InputError: not even one, or fewer than ``concurrent_trials``.
+    """
+    cluster, wanted = ray.cluster_resources(), job.resources_per_trial
+    needs = {"CPU": wanted.cpu, "GPU": wanted.gpu}
+    most = {kind: int(cluster.get(kind, 0) / need + 1e-9) for kind, need in needs.items() if need}
+    has = f"the cluster has {cluster.get('CPU', 0):g} CPUs and {cluster.get('GPU', 0):g} GPUs"
+    problems = [
+        Problem(f"job {job.name}", f"resources_per_trial.{kind.lower()} is {needs[kind]:g} but {has}")
+        for kind, count in most.items()
+        if count < 1
+    ]
+    room = min(most.values())
+    if not problems and job.concurrent_trials and job.concurrent_trials > room:
+        found = f"concurrent_trials is {job.concurrent_trials} but {has}"
+        fix = "Lower it, or leave it out to use all there is"
+        problems.append(Problem(f"job {job.name}", found, f"at most {room}", fix))
+    if problems:
+        raise InputError(*problems)
+    return job.concurrent_trials or room
+
+
+def run(search: Search, data: DataSpec, concurrent: int) -> None:
+    """Run what is left of a search.
+
+    Raises:
+        Interrupted: the user stopped it.
+        WorkError: no trial ended well.
+    """
+    job = search.job
+    if search.trials_left > 0:
+        _tuner(search, data, concurrent).fit()
+    if not search.close():
+        raise Interrupted(f"The search was stopped; finished trials are kept. Go on with: munchray search ... --resume")
+
+
+def _tuner(search: Search, data: DataSpec, concurrent: int) -> tune.Tuner:
+    job = search.job
+    resources = {"cpu": job.resources_per_trial.cpu, "gpu": job.resources_per_trial.gpu}
+    trainable = tune.with_parameters(train, data=data, search_folder=search.folder, device=job.device)
+    return tune.Tuner(
+        tune.with_resources(trainable, resources),
+        tune_config=tune.TuneConfig(
+            search_alg=StudySearcher(search),
+            num_samples=search.trials_left,
+            max_concurrent_trials=concurrent,
+            trial_name_creator=_trial_name,
+            trial_dirname_creator=_trial_name,
+        ),
+        run_config=tune.RunConfig(
+            name=time.strftime("%Y%m%d-%H%M%S"),
+            storage_path=str(search.folder / "tune"),
+            failure_config=tune.FailureConfig(max_failures=MOST_FAILURES),
+            callbacks=[SearchCallback(search)],
+            verbose=0,
+        ),
+    )
+
+
+def train(config: dict[str, Any], data: DataSpec, search_folder: Path, device: str) -> None:
+    """One trial inside a Ray worker; reports every epoch, and at last what it came to.
+
+    Only `ray.tune` may be used in here: `ray.train.report` raises in a Tune trial.
+    """
+    settings = TrialSettings(**config["settings"])
+    use_threads(config["cpus"])
+    try:
+        run_trial(
+            settings,
+            data.open(settings),
+            trial_folder(search_folder, config["number"]),
+            device=device_for(device),
+            report=lambda report: tune.report(asdict(report)),
+        )
+    except WorkError as error:  # trying again would end the same way
+        tune.report({"failed": str(error)})
+        return
+    tune.report({"finished": True})
+
+
+class StudySearcher(Searcher):  # type: ignore[misc]
+    """Hands the trials of a search to Tune."""
+
+    def __init__(self, search: Search) -> None:
+        super().__init__()
+        self._search = search
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str:
+        """The next trial's number and settings, or that there is none."""
+        suggestion = self._search.next_trial()
+        if suggestion is None:
+            return str(Searcher.FINISHED)
+        settings = self._search.job.trial(suggestion.values)
+        cpus = self._search.job.resources_per_trial.cpu
+        return {"number": suggestion.number, "settings": settings.model_dump(mode="json"), "cpus": cpus}
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        """Nothing: `SearchCallback` tells the search."""
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing: the study is the state."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing: the study is the state."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}  # Tune pickles what it is given; nobody unpickles it
+
+
+class SearchCallback(tune.Callback):  # type: ignore[misc]
+    """Tells the search what Tune sees."""
+
+    def __init__(self, search: Search) -> None:
+        self._search = search
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **_: Any
+    ) -> None:
+        """An epoch ended."""
+        if "epoch" in result and "finished" not in result and "failed" not in result:
+            report = EpochReport(**{name: result[name] for name in REPORT_FIELDS})
+            self._search.epoch_ended(trial.config["number"], report)
+
+    def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **_: Any) -> None:
+        """A trial came to its end, with a result or with its reason for having none."""
+        reason = trial.last_result.get("failed")
+        if reason:
+            self._search.trial_failed(trial.config["number"], reason)
+        else:
+            self._search.trial_finished(trial.config["number"])
+
+    def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **_: Any) -> None:
+        """A trial died more often than it is retried."""
+        self._search.trial_failed(trial.config["number"], _error_text(trial))
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+
+def _trial_name(trial: Trial) -> str:
+    return f"{trial.config['number']:04d}"
+
+
+def _error_text(trial: Trial) -> str:
+    path = trial.error_file
+    text = Path(path).read_text(encoding="utf-8", errors="replace") if path and Path(path).exists() else ""
+    last = text.strip().splitlines()[-1:] or ["the trial's process died"]
+    return f"{last[0]} (whole trace: {path})" if path else last[0]

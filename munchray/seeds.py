@@ -1,0 +1,17 @@
+"""Randomness by name: a seed is a function of what it is for, never of what ran before."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from munchray.files import digest
+
+
+def seed_of(*scope: object) -> int:
+    """A 63-bit seed that depends on every part of the scope."""
+    return int(digest(*map(str, scope))[:16], 16) >> 1
+
+
+def generator(*scope: object) -> np.random.Generator:
+    """A random generator of its own for this scope."""
+    return np.random.default_rng(seed_of(*scope))

@@ -1,0 +1,209 @@
+"""A job: everything that describes a search, checked as a whole; and the trials it consists of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, Field, Strict, ValidationInfo, field_validator
+
+from munchray.corpora.catalogue import known_corpora
+from munchray.orders import OrderRule
+from munchray.settings.documents import KeyPath
+from munchray.settings.mistakes import STRICT, Mistake, RuleError, expecting, raise_any, shown
+from munchray.settings.rules import (
+    corpus_mistakes,
+    embedding_mistakes,
+    feasible_lengths,
+    number_mistakes,
+    order_mistakes,
+    resolved_order,
+)
+from munchray.settings.space import SearchSpace
+from munchray.settings.training import PositiveInt, PositiveNumber, TrainingSettings, TrialSettings
+
+SAFE_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
+SafeName = Annotated[
+    str,
+    Field(pattern=SAFE_NAME),
+    expecting("letters, digits, '.', '_' and '-', at most 100, no space or '/'"),
+]
+NonNegativeNumber = Annotated[float, Strict(), Field(ge=0, allow_inf_nan=False), expecting("a number, 0 or more")]
+Column = Annotated[int, Strict(), expecting("a whole number (-1 is the last column)")]
+Text = Annotated[str, Field(min_length=1), expecting("text that is not empty")]
+
+# What may differ between a search and its continuation: none of it changes the result of a trial.
+FREE_TO_CHANGE = {
+    "name",
+    "trials",
+    "concurrent_trials",
+    "resources_per_trial",
+    "device",
+    "storage",
+    "tracking_uri",
+    "data_dir",
+    "features",
+}
+
+
+class Resources(BaseModel):
+    """What one trial occupies; fractions share a GPU or a core."""
+
+    model_config = STRICT
+    cpu: PositiveNumber = 1.0
+    gpu: NonNegativeNumber = 0.0
+
+
+class OwnCorpus(BaseModel):
+    """A user's own corpus: a folder with train, dev and test files of token and tag columns."""
+
+    model_config = STRICT
+    folder: Text
+    entity_type: Text
+    token_column: Column = 0
+    tag_column: Column = -1
+    scheme: Literal["auto", "iob1", "iob2", "iobes"] = "auto"
+
+
+class SentenceLimits(BaseModel):
+    """Use only the first sentences of each split, of every corpus; None uses all."""
+
+    model_config = STRICT
+    train: PositiveInt | None = None
+    dev: PositiveInt | None = None
+    test: PositiveInt | None = None
+
+
+class Job(TrainingSettings):
+    """A search as described by a job file and a search-space file.
+
+    ``auxiliaries`` are the candidates; without ``order`` in the search space they are used as listed.
+    """
+
+    corpora: dict[SafeName, OwnCorpus] = Field(default={}, validate_default=True)
+    sampler: Literal["tpe", "random", "grid"] = "tpe"
+    search_space: SearchSpace
+    embeddings: tuple[Any, ...]
+    name: SafeName
+    trials: PositiveInt = 20
+    concurrent_trials: PositiveInt | None = None
+    resources_per_trial: Resources = Resources()
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    max_sentences: SentenceLimits = SentenceLimits()
+    storage: Text = "runs"
+    tracking_uri: Text | None = None
+    data_dir: Text | None = None
+    features: Text | None = None
+
+    @field_validator("corpora")
+    @classmethod
+    def _corpora_are_known(cls, own: dict[str, OwnCorpus], info: ValidationInfo) -> dict[str, OwnCorpus]:
+        auxiliaries = info.data.get("auxiliaries", ())
+        named: dict[KeyPath, str] = {("auxiliaries", place): name for place, name in enumerate(auxiliaries)}
+        if "main" in info.data:
+            named[("main",)] = info.data["main"]
+        raise_any(corpus_mistakes(named, own, known_corpora()))
+        return own
+
+    @field_validator("search_space", mode="before")
+    @classmethod
+    def _space_is_given(cls, raw: Any) -> Any:
+        if raw == {}:
+            expected = "at least one of " + ", ".join(SearchSpace.model_fields)
+            raise RuleError([Mistake(("search_space",), "search space empty", expected)])
+        if not isinstance(raw, Mapping | SearchSpace):
+            expected = "the name or path of a search-space file, or a mapping"
+            raise RuleError([Mistake(("search_space",), f"search_space is {shown(raw)}", expected)])
+        return raw
+
+    @field_validator("search_space")
+    @classmethod
+    def _space_fits(cls, space: SearchSpace, info: ValidationInfo) -> SearchSpace:
+        job = info.data
+        mistakes = list(number_mistakes(space, job.get("min_learning_rate"), job.get("sampler")))
+        order = space.order
+        if order is not None and {"regime", "auxiliaries", "corpora"} <= job.keys():
+            order = resolved_order(order, job["regime"], len(job["auxiliaries"]))
+            types = _entity_types(job["corpora"])
+            mistakes += order_mistakes(order, job["regime"], job["auxiliaries"], types)
+        raise_any(mistakes)
+        return space.model_copy(update={"order": order})
+
+    @field_validator("embeddings")
+    @classmethod
+    def _embeddings_are_entries(cls, entries: tuple[Any, ...]) -> tuple[Any, ...]:
+        raise_any(embedding_mistakes(entries))
+        return entries
+
+    @field_validator("resources_per_trial")
+    @classmethod
+    def _many_gpus_are_whole(cls, resources: Resources) -> Resources:
+        if resources.gpu > 1 and resources.gpu != int(resources.gpu):
+            keys = ("resources_per_trial", "gpu")
+            found = f"resources_per_trial.gpu is {resources.gpu}"
+            raise RuleError([Mistake(keys, found, "a fraction of one GPU or a whole number of them")])
+        return resources
+
+    @field_validator("max_sentences", mode="before")
+    @classmethod
+    def _one_number_limits_train(cls, raw: Any) -> Any:
+        return raw if isinstance(raw, Mapping | SentenceLimits) else {"train": raw}
+
+    @property
+    def feature_folder(self) -> str:
+        """Where the feature store lies."""
+        return self.features or f"{self.storage.rstrip('/')}/features"
+
+    def entity_types(self) -> dict[str, str]:
+        """The entity type of main and of every auxiliary."""
+        types = _entity_types(self.corpora)
+        return {name: types[name] for name in (self.main, *self.auxiliaries)}
+
+    def order_rule(self) -> OrderRule:
+        """Which orders the search space allows."""
+        order = self.search_space.order
+        return OrderRule(self.entity_types(), adjacent_differ=order is not None and order.adjacent_differ)
+
+    def order_lengths(self) -> tuple[int, ...]:
+        """The lengths of which at least one order is allowed; empty when the order does not vary."""
+        order = self.search_space.order
+        return () if order is None else feasible_lengths(order, self.auxiliaries, self.order_rule())
+
+    def trial(self, values: Mapping[str, Any]) -> TrialSettings:
+        """The trial with suggested values, such as ``{"learning_rate": 0.05, "order": ("a", "b")}``.
+
+        Raises:
+            pydantic.ValidationError: a value that is not among the settings, or breaks their rules.
+        """
+        settings = {name: getattr(self, name) for name in TrialSettings.model_fields}
+        settings["auxiliaries"] = self.auxiliaries[:1] if self.regime == "single_aux" else self.auxiliaries
+        renamed = {"auxiliaries" if name == "order" else name: value for name, value in values.items()}
+        return TrialSettings(**{**settings, **renamed})
+
+    def first_trial(self) -> TrialSettings:
+        """What ``munchray train`` runs: the job's own values, the auxiliaries as listed."""
+        return self.trial({})
+
+    def identity(self) -> dict[str, Any]:
+        """What must not change for ``--resume`` to go on, ready for JSON."""
+        return self.model_dump(mode="json", exclude=FREE_TO_CHANGE)
+
+    def changed_since(self, old: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
+        """What differs from the identity (or the whole JSON) of an earlier job: key, old value, new value."""
+        before = dict(_flat({key: value for key, value in old.items() if key not in FREE_TO_CHANGE}))
+        after = dict(_flat(self.identity()))
+        keys = [*after, *(key for key in before if key not in after)]
+        return [(k, before.get(k), after.get(k)) for k in keys if before.get(k) != after.get(k)]
+
+
+def _entity_types(own: Mapping[str, OwnCorpus]) -> dict[str, str]:
+    return {**known_corpora(), **{name: corpus.entity_type for name, corpus in own.items()}}
+
+
+def _flat(values: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
+    """Nested keys with dots."""
+    for key, value in values.items():
+        if isinstance(value, Mapping) and value:
+            yield from _flat(value, f"{before}{key}.")
+        else:
+            yield f"{before}{key}", value

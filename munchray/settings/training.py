@@ -1,0 +1,109 @@
+"""What decides the result of one trial: ``TrialSettings``, its rules and its signature."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, Field, Strict, ValidationInfo, field_validator
+
+from munchray.files import digest
+from munchray.settings.mistakes import STRICT, Mistake, expecting, raise_any
+
+Regime = Literal["single_task", "multi_task", "single_aux", "concatenation", "iteration", "stack"]
+REGIMES: tuple[Regime, ...] = (
+    "single_task",
+    "multi_task",
+    "single_aux",
+    "concatenation",
+    "iteration",
+    "stack",
+)
+
+PositiveNumber = Annotated[float, Strict(), Field(gt=0, allow_inf_nan=False), expecting("a positive number")]
+PositiveInt = Annotated[int, Strict(), Field(gt=0), expecting("a positive whole number")]
+Dropout = Annotated[float, Strict(), Field(ge=0, lt=1), expecting("a number from 0 up to, but not including, 1")]
+Share = Annotated[float, Strict(), Field(gt=0, lt=1), expecting("a number between 0 and 1")]
+Seed = Annotated[int, Strict(), Field(ge=0, lt=2**32), expecting("a whole number from 0 to 4294967295")]
+Name = Annotated[str, Field(min_length=1), expecting("the name of a corpus")]
+
+
+LOWEST_RATE = 1e-4  # training ends when the learning rate falls below it
+
+
+class TrainingSettings(BaseModel):
+    """What a job and a trial have in common; the defaults are the paper's (section 4.1, design section 6)."""
+
+    model_config = STRICT
+
+    main: Name
+    regime: Regime
+    auxiliaries: tuple[Name, ...] = Field(default=(), validate_default=True)
+    learning_rate: PositiveNumber = 0.1
+    batch_size: PositiveInt = 32
+    seed: Seed = 1
+    hidden_size: PositiveInt = 256
+    word_dropout: Dropout = 0.05
+    locked_dropout: Dropout = 0.5
+    tag_scheme: Literal["iobes", "iob2"] = "iobes"
+    loss_reduction: Literal["mean", "sum"] = "mean"
+    clip_norm: PositiveNumber = 5.0
+    patience: PositiveInt = 4
+    factor: Share = 0.5
+    min_learning_rate: PositiveNumber = Field(default=LOWEST_RATE, validate_default=True)
+    max_epochs: PositiveInt = 200
+    anneal: Literal["plateau", "linear"] = "plateau"
+    batching: Literal["random", "by_length"] = "random"
+
+    @field_validator("auxiliaries")
+    @classmethod
+    def _auxiliaries_fit(cls, names: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        raise_any(_auxiliary_mistakes(names, info.data.get("main"), info.data.get("regime")))
+        return names
+
+    @field_validator("min_learning_rate")
+    @classmethod
+    def _floor_is_low(cls, floor: float, info: ValidationInfo) -> float:
+        rate = info.data.get("learning_rate")
+        if rate is not None and floor >= rate:
+            found = f"min_learning_rate is {floor}, not below learning_rate {rate}"
+            key = "learning_rate" if floor == LOWEST_RATE else "min_learning_rate"
+            raise_any([Mistake((key,), found, "a number below the learning rate")])
+        return floor
+
+
+class TrialSettings(TrainingSettings):
+    """Everything that decides a trial's result and can be written as JSON.
+
+    ``auxiliaries`` are in the order in which the regime uses them.
+    """
+
+    @field_validator("auxiliaries")
+    @classmethod
+    def _single_aux_has_one(cls, names: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        if info.data.get("regime") == "single_aux" and len(names) > 1:
+            raise_any([Mistake(("auxiliaries",), f"single_aux got {len(names)} auxiliaries", "exactly one")])
+        return names
+
+    def signature(self, data: str = "") -> str:
+        """Sixteen hexadecimal digits that name these settings and, if given, the fingerprint of the data."""
+        settings = json.dumps(self.model_dump(mode="json"), sort_keys=True)
+        return digest(settings, data)[:16]
+
+
+def _auxiliary_mistakes(names: Sequence[str], main: str | None, regime: str | None) -> Iterator[Mistake]:
+    for place, name in enumerate(names):
+        if name == main:
+            yield Mistake(
+                ("auxiliaries", place),
+                f"the main corpus {main} is among the auxiliaries",
+                "other corpora only",
+            )
+        if name in names[:place]:
+            yield Mistake(("auxiliaries", place), f"the auxiliary {name} is listed twice", "each auxiliary once")
+    if regime == "single_task" and names:
+        fix = "Remove the auxiliaries or choose another regime"
+        yield Mistake(("auxiliaries",), "the regime single_task uses no auxiliaries", "none", fix)
+    if regime not in (None, "single_task") and not names:
+        yield Mistake(("auxiliaries",), f"the regime {regime} has no auxiliaries", "at least one auxiliary")

@@ -1,0 +1,100 @@
+"""A model to take away: one folder without pickle that tags new text.
+
+weights.safetensors, model.json   the tagger        embeddings/0, 1, ...   what embeds new text
+scores.json                       where it comes from and what it scored
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from munchray.corpora.tags import iobes_to_iob2
+from munchray.errors import InputError, Problem
+from munchray.features.sources import Embedder, load_embedder
+from munchray.features.units import LARGEST
+from munchray.files import write_json, written_aside
+from munchray.tagging.tagger import Tagger
+from munchray.tagging.weights import load_model, read_description
+
+BATCH = 32
+WINDOW = 1024
+"""Sentences read ahead and sorted by length, so that batches are even and memory stays bounded."""
+
+
+def export_model(model: Path, embedders: Sequence[Embedder], scores: Mapping[str, Any], target: Path) -> None:
+    """Write a trial's ``model`` folder and its embedders as one self-contained folder.
+
+    Raises:
+        InputError: ``target`` holds something that is not a model.
+    """
+    if target.exists() and any(target.iterdir() if target.is_dir() else [target]):
+        read_description(target)  # an older export may be replaced, nothing else
+    with written_aside(target) as aside:
+        shutil.copytree(model, aside)
+        for place, embedder in enumerate(embedders):
+            embedder.save(aside / "embeddings" / str(place))
+        write_json(aside / "scores.json", scores)
+
+
+class Model:
+    """An exported model.
+
+    Attributes:
+        main: the corpus whose annotation the model imitates.
+        entity_types: the types it can find.
+    """
+
+    def __init__(self, tagger: Tagger, embedders: Sequence[Embedder], main: str) -> None:
+        self.main = main
+        self.entity_types = sorted({tag[2:] for tag in tagger.tag_sets[main] if tag != "O"})
+        self._tagger = tagger
+        self._embedders = embedders
+
+    @classmethod
+    def load(cls, folder: Path) -> Model:
+        """Read what `export_model` wrote.
+
+        Raises:
+            InputError: not such a folder, or a damaged one.
+        """
+        tagger, description = load_model(folder)
+        places = sorted((folder / "embeddings").glob("*"), key=lambda path: int(path.name))
+        if not places:
+            found, fix = "a model without embeddings", "Name a folder that `munchray export` wrote"
+            raise InputError(Problem(str(folder), found, "a folder embeddings/ in it", fix))
+        return cls(tagger, [load_embedder(place) for place in places], description["main"])
+
+    def tag(self, sentences: Iterable[Sequence[str]]) -> Iterator[list[str]]:
+        """IOB2 tags of each sentence (its tokens), in order, in bounded memory."""
+        rest = iter(sentences)
+        while window := list(islice(rest, WINDOW)):
+            by_length = sorted(range(len(window)), key=lambda i: len(window[i]))
+            tags: list[list[str]] = [[] for _ in window]
+            for start in range(0, len(by_length), BATCH):
+                chosen = [i for i in by_length[start : start + BATCH] if window[i]]
+                for i, found in zip(chosen, self._tag_batch([window[i] for i in chosen]), strict=True):
+                    tags[i] = found
+            yield from tags
+
+    def _tag_batch(self, sentences: Sequence[Sequence[str]]) -> list[list[str]]:
+        if not sentences:
+            return []
+        lengths = np.array([len(sentence) for sentence in sentences])
+        width = sum(embedder.width for embedder in self._embedders)
+        features = np.zeros((len(sentences), int(lengths.max()), width), np.float32)
+        column = 0
+        for embedder in self._embedders:
+            for row, values in enumerate(embedder.embed(sentences)):
+                # as the feature store keeps them, so that a model scores what its training scored
+                halved = values.clip(-LARGEST, LARGEST).astype(np.float16)
+                features[row, : len(values), column : column + embedder.width] = halved
+            column += embedder.width
+        paths = self._tagger.decode(torch.from_numpy(features), torch.from_numpy(lengths), self.main)
+        return [iobes_to_iob2(path) for path in paths]

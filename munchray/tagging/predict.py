@@ -1,0 +1,88 @@
+"""Tag files and score splits with an exported model."""
+
+from __future__ import annotations
+
+import gzip
+import sys
+from collections.abc import Iterable, Iterator
+from itertools import tee
+from pathlib import Path
+from typing import Any
+
+from munchray.corpora.catalogue import SPLITS, entity_types, find_corpus, load_split
+from munchray.errors import InputError, Problem, nearest
+from munchray.tagging import text
+from munchray.tagging.bundle import Model
+from munchray.tagging.scoring import by_type, seqeval_scores
+
+OUTPUTS = ("conll", "json", "spans")
+COLUMN_SUFFIXES = (".tsv", ".conll", ".iob", ".bio")
+
+Piece = str | list[tuple[str, str]]
+
+
+def tag_file(model: Path, file: str, columns: bool | None, output: str) -> Iterator[Piece]:
+    """Tag every sentence of a file (``-``: standard input), a piece of output each, in bounded memory.
+
+    Args:
+        columns: one token a line; None decides by the file's name.
+        output: one of `OUTPUTS`; ``spans`` gives styled pieces, the others lines.
+
+    Raises:
+        InputError: no such model or file; not UTF-8; nothing in it.
+    """
+    tagger = Model.load(model)
+    if columns is None:
+        columns = Path(file.removesuffix(".gz")).suffix in COLUMN_SUFFIXES
+    lines = text.decoded(_lines(file), "standard input" if file == "-" else file)
+    sentences, read_ahead = tee((text.read_columns if columns else text.read_text)(lines))
+    tags = tagger.tag(sentence.words for sentence in read_ahead)
+    kinds: list[str] = []
+    for sentence, found in zip(sentences, tags, strict=True):
+        if output == "conll":
+            yield text.as_conll(sentence, found)
+        elif output == "json":
+            yield text.as_json(sentence, found)
+        else:
+            yield text.as_markup(sentence, found, kinds)
+
+
+def evaluate(model: Path, corpus: str, data_dir: Path | None) -> dict[str, Any]:
+    """Precision, recall, F1 (percent) and spans of ``corpus/split`` (default test), per type and over all.
+
+    The figures over all are seqeval's in strict mode.
+
+    Raises:
+        InputError: no such model, corpus or split; the model knows none of its entity types.
+    """
+    name, _, split = corpus.partition("/")
+    split = split or "test"
+    if split not in SPLITS:
+        raise InputError(Problem(corpus, f"no split '{split}'", f"one of {', '.join(SPLITS)}", nearest(split, SPLITS)))
+    tagger = Model.load(model)
+    sentences = load_split(find_corpus(name, data_dir), split)
+    unknown = set(entity_types(sentences)) - set(tagger.entity_types)
+    if unknown:
+        expected = f"only types of the model ({', '.join(tagger.entity_types)}), trained on {tagger.main}"
+        raise InputError(Problem(corpus, f"entity types {', '.join(sorted(unknown))}", expected))
+    gold = [sentence.tags for sentence in sentences]
+    found = list(tagger.tag(sentence.tokens for sentence in sentences))
+    rows = {
+        kind: {"precision": c.precision, "recall": c.recall, "f1": c.f1, "support": c.tp + c.fn}
+        for kind, c in by_type(gold, found).items()
+    }
+    return {**rows, "all": seqeval_scores(gold, found)}
+
+
+def _lines(file: str) -> Iterable[bytes]:
+    if file == "-":
+        yield from sys.stdin.buffer
+        return
+    path = Path(file)
+    if not path.is_file():
+        raise InputError(Problem(file, "no such file"))
+    with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as stream:
+        try:
+            yield from stream
+        except gzip.BadGzipFile:
+            raise InputError(Problem(file, "not a gzip file", fix="Unpack it or correct its name")) from None

@@ -1,0 +1,120 @@
+"""Text in, tagged text out: raw text or columns to tokens; tokens and tags to columns, JSON lines or colours. (segtok)"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+from segtok.segmenter import split_single
+
+from munchray.corpora.tags import spans_of
+from munchray.errors import InputError, Problem
+
+TOKEN = re.compile(r"[^\W_]+|[^\s]")
+"""Runs of letters and digits, or single marks: how the corpora of Table 1 are tokenised."""
+
+COLOURS = ("black on cyan", "black on green", "black on yellow", "black on magenta", "white on blue", "white on red")
+
+
+class Token(NamedTuple):
+    """A token and where it lies in its sentence's text, in characters."""
+
+    text: str
+    start: int
+    stop: int
+
+
+class Sentence(NamedTuple):
+    """A sentence as people wrote it, and its tokens."""
+
+    text: str
+    tokens: tuple[Token, ...]
+
+    @property
+    def words(self) -> list[str]:
+        """The tokens' texts."""
+        return [token.text for token in self.tokens]
+
+
+def read_text(lines: Iterable[str]) -> Iterator[Sentence]:
+    """Sentences of raw text; a line never continues a sentence of the line before."""
+    for line in lines:
+        for text in split_single(line.strip()):
+            if text.strip():
+                yield Sentence(text, tuple(Token(m[0], m.start(), m.end()) for m in TOKEN.finditer(text)))
+
+
+def read_columns(lines: Iterable[str]) -> Iterator[Sentence]:
+    """Sentences of a file with a token first on each line and a blank line after each sentence."""
+    words: list[str] = []
+    for line in lines:
+        columns = line.split("\t") if "\t" in line else line.split()
+        word = columns[0].strip() if columns else ""
+        if word and word != "-DOCSTART-":
+            words.append(word)
+        elif words:
+            yield from_words(words)
+            words = []
+    if words:
+        yield from_words(words)
+
+
+def from_words(words: Sequence[str]) -> Sentence:
+    """A sentence of given tokens, joined by spaces."""
+    tokens, start = [], 0
+    for word in words:
+        tokens.append(Token(word, start, start + len(word)))
+        start += len(word) + 1
+    return Sentence(" ".join(words), tuple(tokens))
+
+
+def decoded(lines: Iterable[bytes], name: str) -> Iterator[str]:
+    """Lines as text, without line ends and byte order mark.
+
+    Raises:
+        InputError: a line that is not UTF-8; nothing in it at all.
+    """
+    something = False
+    for number, line in enumerate(lines, 1):
+        try:
+            text = line.decode("utf-8-sig" if number == 1 else "utf-8")
+        except UnicodeDecodeError as error:
+            found = f"byte {line[error.start]:#04x} at column {error.start + 1} is not UTF-8"
+            raise InputError(Problem(f"{name}:{number}", found, fix="Convert the file to UTF-8")) from None
+        something = something or bool(text.strip())
+        yield text.rstrip("\r\n")
+    if not something:
+        raise InputError(Problem(name, "nothing to tag", "text, or one token a line"))
+
+
+def as_conll(sentence: Sentence, tags: Sequence[str]) -> str:
+    """``token<TAB>tag`` lines and a blank one."""
+    return "".join(f"{token.text}\t{tag}\n" for token, tag in zip(sentence.tokens, tags, strict=True)) + "\n"
+
+
+def as_json(sentence: Sentence, tags: Sequence[str]) -> str:
+    """One line: the text and its spans with character offsets."""
+    spans = [
+        {"start": start, "stop": stop, "type": kind, "text": sentence.text[start:stop]}
+        for start, stop, kind in _character_spans(sentence, tags)
+    ]
+    return json.dumps({"text": sentence.text, "spans": spans}, ensure_ascii=False) + "\n"
+
+
+def as_markup(sentence: Sentence, tags: Sequence[str], kinds: list[str]) -> list[tuple[str, str]]:
+    """Pieces of the text with a style each, empty for what is no span; ``kinds`` remembers each type's colour."""
+    pieces, done = [], 0
+    for start, stop, kind in _character_spans(sentence, tags):
+        if kind not in kinds:
+            kinds.append(kind)
+        style = COLOURS[kinds.index(kind) % len(COLOURS)]
+        pieces += [(sentence.text[done:start], ""), (f"{sentence.text[start:stop]} [{kind}]", style)]
+        done = stop
+    return [*pieces, (sentence.text[done:], "")]
+
+
+def _character_spans(sentence: Sentence, tags: Sequence[str]) -> Iterator[tuple[int, int, str]]:
+    for first, after, kind in spans_of(tags):
+        yield sentence.tokens[first].start, sentence.tokens[after - 1].stop, kind

@@ -1,0 +1,96 @@
+"""A tagger's weights on disk: safetensors and JSON, no pickle. (safetensors)"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from munchray.errors import InputError, Problem
+from munchray.files import digest, read_json, write_json, written_aside
+from munchray.settings import TrialSettings
+from munchray.tagging.tagger import Tagger
+
+FORMAT = "munchray tagger"
+VERSION = 1
+
+
+def save(tagger: Tagger, path: Path) -> None:
+    """Write the weights, from whatever device they are on."""
+    save_file({name: value.cpu().contiguous() for name, value in tagger.state_dict().items()}, path)
+
+
+def load(tagger: Tagger, path: Path) -> None:
+    """Read weights that `save` wrote into a tagger of the same shape.
+
+    Raises:
+        SafetensorError, RuntimeError: not such a file.
+    """
+    tagger.load_state_dict(load_file(path))
+
+
+def digest_of(tagger: Tagger) -> str:
+    """Equal for equal weights, bit for bit."""
+    state = tagger.state_dict()
+    return digest(*(part for name in sorted(state) for part in (name, state[name].cpu().numpy().tobytes())))
+
+
+def save_model(folder: Path, tagger: Tagger, settings: TrialSettings) -> None:
+    """Write a tagger with what it takes to build it again."""
+    description = {
+        "format": FORMAT,
+        "version": VERSION,
+        "main": settings.main,
+        "width": tagger.reproject.in_features,
+        "tag_sets": tagger.tag_sets,
+        "settings": settings.model_dump(mode="json"),
+    }
+    with written_aside(folder) as aside:
+        aside.mkdir()
+        save(tagger, aside / "weights.safetensors")
+        write_json(aside / "model.json", description)
+
+
+def load_model(folder: Path) -> tuple[Tagger, dict[str, Any]]:
+    """The tagger, ready to decode, and its description.
+
+    Raises:
+        InputError: the folder holds no model of this format, or a damaged one.
+    """
+    description = read_description(folder)
+    settings = TrialSettings(**description["settings"])
+    tagger = Tagger(
+        description["width"],
+        description["tag_sets"],
+        hidden_size=settings.hidden_size,
+        word_dropout=settings.word_dropout,
+        locked_dropout=settings.locked_dropout,
+    )
+    path = folder / "weights.safetensors"
+    try:
+        load(tagger, path)
+    except (OSError, SafetensorError, RuntimeError) as error:
+        raise InputError(Problem(str(path), f"damaged weights ({error})", "the file that was exported")) from None
+    return tagger.eval(), description
+
+
+def read_description(folder: Path) -> dict[str, Any]:
+    """What ``model.json`` says.
+
+    Raises:
+        InputError: not a model folder, or one of another version.
+    """
+    fix = "Name a folder that `munchray export` wrote"
+    try:
+        description = read_json(folder / "model.json")
+    except (OSError, json.JSONDecodeError, UnicodeDecodeError):
+        raise InputError(Problem(str(folder), "not a model folder", "model.json and weights in it", fix)) from None
+    if not isinstance(description, dict) or description.get("format") != FORMAT:
+        raise InputError(Problem(str(folder / "model.json"), "not the description of a munchray model", "", fix))
+    if description["version"] != VERSION:
+        found = f"model format version {description['version']}"
+        raise InputError(Problem(str(folder), found, f"version {VERSION}", "Use the munchray that exported it"))
+    return description

@@ -1,0 +1,195 @@
+"""The six regimes: which sentences come next. Knows no torch and no scores.
+
+A regime is a list of stages; a stage yields epochs without end; an epoch is a list of batches. The trainer leaves a
+stage when the main corpus has converged. A batch is (corpus, sentence) pairs and a flag, "counts towards
+convergence". In every step the auxiliary batch comes first, then the main batch (paper, section 2.2).
+
+Everything random is drawn from (seed, stage, corpus, pass), never from a running generator: a resumed trial continues
+with the batches it would have seen, and two orders with a common prefix see the same batches in it.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from munchray.seeds import generator
+
+Pair = tuple[str, int]
+"""A corpus and the position of one of its training sentences."""
+
+LENGTH_POOL = 50
+"""Batches whose sentences are sorted together under ``by_length``: enough to make a batch even, few enough that
+its composition stays random."""
+
+
+class Batch(NamedTuple):
+    """Sentences of one update, and whether their loss counts towards convergence.
+
+    Convergence looks at the mean over corpora of the mean loss of the sentences that count: the main corpus alone,
+    except in multi_task, where all corpora count alike.
+    """
+
+    sentences: tuple[Pair, ...]
+    counts: bool
+
+
+@dataclass(frozen=True)
+class Material:
+    """What a curriculum draws from.
+
+    Args:
+        lengths: for each corpus the number of tokens of each training sentence.
+        batch_size: sentences a batch.
+        batching: ``random``, or ``by_length`` for batches of similar length.
+        seed: the trial's seed.
+    """
+
+    lengths: Mapping[str, Sequence[int]]
+    batch_size: int
+    batching: str
+    seed: int
+
+    def one_pass(self, corpora: Sequence[str], *scope: object) -> list[tuple[Pair, ...]]:
+        """Every sentence of the corpora once, in random batches; the last one may be short."""
+        rng = generator(self.seed, "pass", *corpora, *scope)
+        pairs = [(corpus, i) for corpus in corpora for i in range(len(self.lengths[corpus]))]
+        order = rng.permutation(len(pairs))
+        if self.batching == "random":
+            return self._cut([pairs[i] for i in order])
+        pool = LENGTH_POOL * self.batch_size
+        batches = [
+            batch
+            for start in range(0, len(order), pool)
+            for batch in self._cut(sorted((pairs[i] for i in order[start : start + pool]), key=self._length))
+        ]
+        return [batches[i] for i in rng.permutation(len(batches))]
+
+    def stream(self, corpora: Sequence[str], *scope: object) -> Iterator[tuple[Pair, ...]]:
+        """Batches without end: reshuffled whenever the corpora are exhausted."""
+        return itertools.chain.from_iterable(self.one_pass(corpora, *scope, n) for n in itertools.count())
+
+    def _length(self, pair: Pair) -> int:
+        return self.lengths[pair[0]][pair[1]]
+
+    def _cut(self, pairs: Sequence[Pair]) -> list[tuple[Pair, ...]]:
+        return [tuple(pairs[i : i + self.batch_size]) for i in range(0, len(pairs), self.batch_size)]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One training to convergence.
+
+    Args:
+        auxiliaries: the auxiliaries used up to and including this stage; for Stack a prefix of the order.
+        key: names the stage's randomness. Equal for equal prefixes of an order, whichever order it is.
+    """
+
+    auxiliaries: tuple[str, ...]
+    key: str
+    make_epochs: Callable[[], Iterator[list[Batch]]]
+
+    def epochs(self) -> Iterator[list[Batch]]:
+        """Epochs without end, from the first."""
+        return self.make_epochs()
+
+
+def stages(regime: str, main: str, auxiliaries: Sequence[str], material: Material) -> list[Stage]:
+    """The stages of a regime (paper, sections 2 and 3).
+
+    Args:
+        regime: one of `REGIMES`.
+        main: the main corpus.
+        auxiliaries: the auxiliaries, in order where the regime has one.
+        material: sentences to draw from.
+    """
+    return REGIMES[regime](main, tuple(auxiliaries), material)
+
+
+def single_task(main: str, _: tuple[str, ...], material: Material) -> list[Stage]:
+    """Main batches only."""
+
+    def epochs() -> Iterator[list[Batch]]:
+        for epoch in itertools.count():
+            yield main_epoch(main, material, "single_task", epoch)
+
+    return [Stage((), "single_task", epochs)]
+
+
+def multi_task(main: str, auxiliaries: tuple[str, ...], material: Material) -> list[Stage]:
+    """All batches of all corpora shuffled, each of one corpus; every corpus counts alike (Eq. 9)."""
+    corpora = (main, *auxiliaries)
+
+    def epochs() -> Iterator[list[Batch]]:
+        for epoch in itertools.count():
+            batches = [
+                Batch(pairs, True) for corpus in corpora for pairs in material.one_pass((corpus,), "multi_task", epoch)
+            ]
+            shuffled = generator(material.seed, "multi_task", *corpora, epoch).permutation(len(batches))
+            yield [batches[i] for i in shuffled]
+
+    return [Stage(auxiliaries, "multi_task", epochs)]
+
+
+def single_aux(main: str, auxiliaries: tuple[str, ...], material: Material) -> list[Stage]:
+    """Algorithm 1: Stack with one auxiliary."""
+    (auxiliary,) = auxiliaries
+    return stack(main, (auxiliary,), material)
+
+
+def concatenation(main: str, auxiliaries: tuple[str, ...], material: Material) -> list[Stage]:
+    """Algorithm 2: single_aux with the auxiliaries joined, so that a batch mixes corpora."""
+    return [auxiliary_stage(main, auxiliaries, auxiliaries, "concatenation", material)]
+
+
+def iteration(main: str, auxiliaries: tuple[str, ...], material: Material) -> list[Stage]:
+    """Algorithm 3: an epoch is one pass of the main corpus *per auxiliary*, in order."""
+
+    def epochs() -> Iterator[list[Batch]]:
+        streams = {name: material.stream((name,), "iteration") for name in auxiliaries}
+        for epoch in itertools.count():
+            yield [
+                batch
+                for name in auxiliaries
+                for batch in alternate(streams[name], main_epoch(main, material, "iteration", epoch, name))
+            ]
+
+    return [Stage(auxiliaries, "iteration", epochs)]
+
+
+def stack(main: str, auxiliaries: tuple[str, ...], material: Material) -> list[Stage]:
+    """Algorithm 4: a full convergence per auxiliary, in order."""
+    prefixes = [auxiliaries[: n + 1] for n in range(len(auxiliaries))]
+    return [auxiliary_stage(main, prefix, prefix[-1:], " > ".join(prefix), material) for prefix in prefixes]
+
+
+REGIMES: Mapping[str, Callable[[str, tuple[str, ...], Material], list[Stage]]] = {
+    regime.__name__: regime for regime in (single_task, multi_task, single_aux, concatenation, iteration, stack)
+}
+
+
+def auxiliary_stage(main: str, used: tuple[str, ...], current: tuple[str, ...], key: str, material: Material) -> Stage:
+    """Auxiliary batches from ``current`` alternating with one pass of the main corpus an epoch."""
+
+    def epochs() -> Iterator[list[Batch]]:
+        stream = material.stream(current, key)
+        for epoch in itertools.count():
+            yield list(alternate(stream, main_epoch(main, material, key, epoch)))
+
+    return Stage(used, key, epochs)
+
+
+def main_epoch(main: str, material: Material, *scope: object) -> list[Batch]:
+    """Every main sentence once."""
+    return [Batch(pairs, True) for pairs in material.one_pass((main,), *scope)]
+
+
+def alternate(auxiliary: Iterator[tuple[Pair, ...]], main: Iterable[Batch]) -> Iterator[Batch]:
+    """An auxiliary batch before every main batch."""
+    for batch in main:
+        yield Batch(next(auxiliary), False)
+        yield batch

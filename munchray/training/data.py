@@ -1,0 +1,240 @@
+"""What a trial trains on: corpora as tag ids beside memory-mapped features.
+
+The driver prepares once (`prepare`) and sends a `DataSpec`, a small recipe, to every trial; a trial opens it
+(`DataSpec.open`) without loading any embedding.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from munchray.corpora.catalogue import CorpusSource, entity_types, find_corpus, load_split
+from munchray.corpora.reader import Sentence
+from munchray.corpora.tags import iob2_to_iobes, tag_set
+from munchray.errors import InputError, Problem, WorkError
+from munchray.features import store
+from munchray.features.sources import Embedder, EmbeddingSpec, parse_embedding, sources_of
+from munchray.files import digest
+from munchray.settings import Job, TrialSettings
+
+
+@dataclass(frozen=True)
+class Split:
+    """One split of a corpus, ready to train or score on.
+
+    Args:
+        features: of each sentence.
+        tags: gold IOB2 tags of each sentence.
+        tag_ids: the same in the tagger's scheme, as positions in the corpus's tag set.
+        lengths: tokens of each sentence.
+    """
+
+    features: store.Features
+    tags: Sequence[Sequence[str]]
+    tag_ids: Sequence[np.ndarray]
+    lengths: Sequence[int]
+
+
+@dataclass(frozen=True)
+class TrialData:
+    """The splits one trial needs; ``dev`` of all corpora for multi_task, else of the main one."""
+
+    train: dict[str, Split]
+    dev: dict[str, Split]
+    tag_sets: dict[str, tuple[str, ...]]
+
+
+@dataclass(frozen=True)
+class DataSpec:
+    """Where a trial finds its data, and what it must be.
+
+    Args:
+        sources: each corpus's files.
+        limits: most sentences a split, by split name.
+        embeddings: fingerprints, in the order in which they are joined.
+        store: the feature store's folder.
+        contents: fingerprint of the sentences and tags that each corpus gives.
+        splits: the splits that each corpus gives: dev is read only where it is scored.
+    """
+
+    sources: Mapping[str, CorpusSource]
+    limits: Mapping[str, int | None]
+    embeddings: tuple[str, ...]
+    store: Path
+    contents: Mapping[str, str]
+    splits: Mapping[str, tuple[str, ...]]
+
+    def fingerprint(self) -> str:
+        """Of all text, tags and embeddings: a trial's result depends on nothing else but its settings."""
+        return digest(*(f"{name}={value}" for name, value in sorted(self.contents.items())), *self.embeddings)
+
+    def load(self, corpus: str, split: str) -> tuple[Sentence, ...]:
+        """The sentences of one split."""
+        return load_split(self.sources[corpus], split, self.limits.get(split))
+
+    def open(self, settings: TrialSettings) -> TrialData:
+        """Read the corpora of a trial and map their features.
+
+        Raises:
+            WorkError: a corpus or the feature store is not what it was when the job was prepared.
+        """
+        names = (settings.main, *settings.auxiliaries)
+        text = {name: {split: self.load(name, split) for split in self.splits[name]} for name in names}
+        for name in names:
+            if content_digest(text[name]) != self.contents[name]:
+                raise WorkError(f"corpus {name} changed since this job was prepared; start a new search")
+        tag_sets = {name: _tags_of(text[name]["train"], settings.tag_scheme) for name in names}
+        return TrialData(
+            train={name: self._split(text[name]["train"], tag_sets[name]) for name in names},
+            dev={name: self._split(text[name]["dev"], tag_sets[name]) for name in names if "dev" in text[name]},
+            tag_sets=tag_sets,
+        )
+
+    def open_split(self, corpus: str, split: str, tags: Sequence[str]) -> Split:
+        """One split for scoring by a trained head with this tag set."""
+        return self._split(self.load(corpus, split), tags)
+
+    def _split(self, sentences: Sequence[Sentence], tags: Sequence[str]) -> Split:
+        features = store.open_features([s.tokens for s in sentences], self.embeddings, self.store)
+        ids = {tag: position for position, tag in enumerate(tags)}
+        convert = iob2_to_iobes if any(tag.startswith("E-") for tag in tags) else list
+        # A tag that training never saw has no id; it can only be scored, and counts as missed.
+        return Split(
+            features,
+            [s.tags for s in sentences],
+            [np.array([ids.get(tag, 0) for tag in convert(s.tags)], np.int64) for s in sentences],
+            [len(s.tokens) for s in sentences],
+        )
+
+
+def prepare(job: Job, progress: Callable[[str], None]) -> DataSpec:
+    """Check the corpora and embeddings of a job and embed what is not embedded yet.
+
+    Raises:
+        InputError: every mistake in the corpora and the ``embeddings:`` list.
+    """
+    specs, sources = check_inputs(job)
+    limits, folder = _limits(job), Path(job.feature_folder)
+    splits = _splits_of(job)
+    corpora = _load_all(sources, splits, limits)
+    embedders = sources_of(specs, functools.partial(_training_text, corpora), _embedder_folder(job), progress)
+    for name, texts in corpora.items():
+        for split, sentences in texts.items():
+            progress(f"features of {name}/{split}")
+            store.build([s.tokens for s in sentences], embedders, folder, progress)
+    contents = {name: content_digest(texts) for name, texts in corpora.items()}
+    return DataSpec(sources, limits, tuple(e.fingerprint for e in embedders), folder, contents, splits)
+
+
+def open_embedders(job: Job, progress: Callable[[str], None]) -> list[Embedder]:
+    """The embedders of a job, opened, to embed new text with."""
+    specs, sources = check_inputs(job)
+
+    def training_text() -> list[Sequence[str]]:
+        return _training_text(_load_all(sources, _splits_of(job), _limits(job)))
+
+    return [source.open() for source in sources_of(specs, training_text, _embedder_folder(job), progress)]
+
+
+def check_inputs(job: Job) -> tuple[list[EmbeddingSpec], dict[str, CorpusSource]]:
+    """Find every corpus and embedding a job names, reading none of them.
+
+    Raises:
+        InputError: all that is missing or misspelt.
+    """
+    problems: list[Problem] = []
+    specs: list[EmbeddingSpec] = []
+    sources: dict[str, CorpusSource] = {}
+    for entry in job.embeddings:
+        with _collected(problems):
+            specs.append(parse_embedding(entry, f"{job.name}: embeddings"))
+    for name in (job.main, *job.auxiliaries):
+        with _collected(problems):
+            sources[name] = _source(name, job)
+    if problems:
+        raise InputError(*problems)
+    return specs, sources
+
+
+def content_digest(splits: Mapping[str, Sequence[Sentence]]) -> str:
+    """Fingerprint of sentences and tags."""
+    lines = (f"{' '.join(s.tokens)}\t{' '.join(s.tags)}" for split in sorted(splits) for s in (*splits[split], END))
+    return digest("\n".join(lines))
+
+
+END = Sentence((), ())
+"""Stands between splits in a fingerprint."""
+
+
+def _limits(job: Job) -> dict[str, int | None]:
+    return {"train": job.max_sentences.train, "dev": job.max_sentences.dev}
+
+
+def _splits_of(job: Job) -> dict[str, tuple[str, ...]]:
+    """Auxiliaries are trained on and, except in multi_task, never scored."""
+    scored = ("train", "dev")
+    other = scored if job.regime == "multi_task" else ("train",)
+    return {job.main: scored, **dict.fromkeys(job.auxiliaries, other)}
+
+
+def _embedder_folder(job: Job) -> Path:
+    return Path(job.feature_folder) / "embedders"
+
+
+def _source(name: str, job: Job) -> CorpusSource:
+    if name not in job.corpora:
+        return find_corpus(name, Path(job.data_dir) if job.data_dir else None)
+    own = job.corpora[name]
+    return CorpusSource(name, own.entity_type, Path(own.folder), own.token_column, own.tag_column, own.scheme)
+
+
+def _load_all(
+    sources: Mapping[str, CorpusSource], splits: Mapping[str, Sequence[str]], limits: Mapping[str, int | None]
+) -> dict[str, dict[str, tuple[Sentence, ...]]]:
+    problems: list[Problem] = []
+    corpora: dict[str, dict[str, tuple[Sentence, ...]]] = {name: {} for name in sources}
+    for name, source in sources.items():
+        for split in splits[name]:
+            with _collected(problems):
+                corpora[name][split] = load_split(source, split, limits[split])
+        with _collected(problems):
+            _check_types(name, corpora[name])
+    if problems:
+        raise InputError(*problems)
+    return corpora
+
+
+def _check_types(name: str, splits: Mapping[str, Sequence[Sentence]]) -> None:
+    if "train" not in splits:  # a split that could not be read has its own problem
+        return
+    known = set(entity_types(splits["train"]))
+    unseen = sorted(set(entity_types(splits.get("dev", ()))) - known)
+    if not known:
+        raise InputError(Problem(f"{name}/train", "no entity in it", "at least one B- tag", "Check tag_column"))
+    if unseen:
+        found = f"entity types never seen in train: {', '.join(unseen)}"
+        fix = "Correct the tags or move sentences with that type to train"
+        raise InputError(Problem(f"{name}/dev", found, f"types that train has ({', '.join(sorted(known))})", fix))
+
+
+def _training_text(corpora: Mapping[str, Mapping[str, Sequence[Sentence]]]) -> list[Sequence[str]]:
+    return [sentence.tokens for splits in corpora.values() for sentence in splits["train"]]
+
+
+def _tags_of(sentences: Sequence[Sentence], scheme: str) -> tuple[str, ...]:
+    return tuple(tag_set(entity_types(sentences), scheme))
+
+
+@contextlib.contextmanager
+def _collected(problems: list[Problem]) -> Iterator[None]:
+    """Go on after an `InputError`, keeping its problems."""
+    try:
+        yield
+    except InputError as error:
+        problems.extend(error.problems)

@@ -1,0 +1,143 @@
+"""The one training loop: an epoch of updates by SGD, and the score of a split."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from munchray.errors import WorkError
+from munchray.seeds import seed_of
+from munchray.settings import TrialSettings
+from munchray.tagging.scoring import Counts, sentence_counts
+from munchray.tagging.tagger import Tagger
+from munchray.training.curriculum import Batch, Pair
+from munchray.training.data import Split
+
+DECODE_BATCH = 64
+
+
+@dataclass(frozen=True)
+class EpochLoss:
+    """What one epoch of training gave.
+
+    Args:
+        loss: mean over corpora of the mean loss of the sentences that count towards convergence.
+        updates: parameter updates.
+        clipped: how many of them were clipped.
+        tokens: tokens trained on.
+        seconds: wall time.
+    """
+
+    loss: float
+    updates: int
+    clipped: int
+    tokens: int
+    seconds: float
+
+
+def train_epoch(
+    tagger: Tagger,
+    batches: Iterable[Batch],
+    splits: dict[str, Split],
+    settings: TrialSettings,
+    learning_rate: float,
+    scope: Sequence[object],
+    tick: Callable[[], None],
+) -> EpochLoss:
+    """One update per batch: plain SGD with clipped gradients.
+
+    Args:
+        splits: the training split of each corpus.
+        scope: names the epoch's randomness (dropout).
+        tick: called after every update.
+
+    Raises:
+        WorkError: the loss is not finite any more.
+    """
+    started = time.monotonic()
+    device = next(tagger.parameters()).device
+    torch.manual_seed(seed_of(settings.seed, "dropout", *scope))
+    tagger.train()
+    optimizer = torch.optim.SGD(tagger.parameters(), lr=learning_rate)
+    # Sums stay on the device: reading a number back makes a GPU wait.
+    losses: dict[str, Tensor] = defaultdict(lambda: torch.zeros((), device=device))
+    counted: dict[str, int] = defaultdict(int)
+    clipped = torch.zeros((), device=device)
+    updates = tokens = 0
+    for batch in batches:
+        features, lengths, tags, corpora = assemble(batch.sentences, splits, device)
+        per_sentence = tagger.losses(features, lengths, tags, corpora)
+        loss = per_sentence.mean() if settings.loss_reduction == "mean" else per_sentence.sum()
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        clipped += torch.nn.utils.clip_grad_norm_(tagger.parameters(), settings.clip_norm) > settings.clip_norm
+        optimizer.step()
+        if batch.counts:  # such a batch holds sentences of one corpus
+            losses[corpora[0]] += per_sentence.detach().sum()
+            counted[corpora[0]] += len(corpora)
+        updates += 1
+        tokens += sum(splits[corpus].lengths[i] for corpus, i in batch.sentences)
+        tick()
+    mean = float(np.mean([losses[corpus].item() / counted[corpus] for corpus in losses]))
+    if not math.isfinite(mean):
+        raise WorkError(f"the training loss became {mean} at learning rate {learning_rate:g}: try a lower one")
+    return EpochLoss(mean, updates, int(clipped.item()), tokens, time.monotonic() - started)
+
+
+def assemble(
+    pairs: Sequence[Pair], splits: dict[str, Split], device: torch.device
+) -> tuple[Tensor, Tensor, Tensor, list[str]]:
+    """The sentences of a batch as tensors, those of one corpus beside each other.
+
+    Returns:
+        features, shape: (batch, time, width); lengths, shape: (batch,); tag ids, shape: (batch, time); and the
+        corpus of each sentence.
+    """
+    chosen: dict[str, list[int]] = defaultdict(list)
+    for corpus, i in pairs:
+        chosen[corpus].append(i)
+    longest = max(splits[corpus].lengths[i] for corpus, i in pairs)
+    width = next(iter(splits.values())).features.width
+    features = np.zeros((len(pairs), longest, width), np.float32)
+    lengths = np.zeros(len(pairs), np.int64)
+    tags = np.zeros((len(pairs), longest), np.int64)
+    row = 0
+    for corpus, indices in chosen.items():
+        block, block_lengths = splits[corpus].features.gather(indices)
+        rows = slice(row, row + len(indices))
+        features[rows, : block.shape[1]] = block
+        lengths[rows] = block_lengths
+        for i in indices:
+            ids = splits[corpus].tag_ids[i]
+            tags[row, : len(ids)] = ids
+            row += 1
+    corpora = [corpus for corpus, indices in chosen.items() for _ in indices]
+    tensors = (torch.from_numpy(array).to(device, non_blocking=True) for array in (features, lengths, tags))
+    return (*tensors, corpora)  # type: ignore[return-value]
+
+
+def predict(tagger: Tagger, split: Split, corpus: str) -> list[list[str]]:
+    """The best tags of every sentence of a split, by the head of ``corpus``."""
+    tagger.eval()
+    device = next(tagger.parameters()).device
+    by_length = sorted(range(len(split.lengths)), key=split.lengths.__getitem__)
+    tags: list[list[str]] = [[] for _ in by_length]
+    for start in range(0, len(by_length), DECODE_BATCH):
+        chosen = by_length[start : start + DECODE_BATCH]
+        features, lengths = (torch.from_numpy(array).to(device) for array in split.features.gather(chosen))
+        for i, path in zip(chosen, tagger.decode(features, lengths, corpus), strict=True):
+            tags[i] = path
+    return tags
+
+
+def score(tagger: Tagger, split: Split, corpus: str) -> list[Counts]:
+    """Exact-span counts of each sentence of a split."""
+    predicted = predict(tagger, split, corpus)
+    return [sentence_counts(gold, found) for gold, found in zip(split.tags, predicted, strict=True)]

@@ -1,0 +1,33 @@
+"""Fixtures shared by the tests: where the real corpora and embeddings lie, if they do."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+SHARED = Path(__file__).parents[2] / "shared"
+
+
+def pytest_configure(config):
+    # torch and Ray size their thread pools by this; the tests' own processes share two cores
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+
+
+def _folder(variable: str, beside: str) -> Path:
+    folder = Path(os.environ.get(variable) or SHARED / beside)
+    if not folder.is_dir():
+        pytest.skip(f"no {folder}: set {variable}")
+    return folder.resolve()
+
+
+@pytest.fixture(scope="session")
+def real_data():
+    """The folder of the eight corpora."""
+    return _folder("MUNCHRAY_DATA", "data")
+
+
+@pytest.fixture(scope="session")
+def real_embeddings():
+    """The folder of the small embeddings."""
+    return _folder("MUNCHRAY_EMBEDDINGS", "embeddings")

@@ -1,0 +1,319 @@
+"""The feature store: whole or absent, shared, and exactly what the embedders gave within float16."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from munchray.errors import WorkError
+from munchray.features.sources import Source
+from munchray.features.store import build, missing, open_features
+from munchray.features.units import LARGEST
+
+SENTENCES = [["BRCA1", "is", "a", "gene"], ["a", "gene"], ["BRCA1", "is", "a", "gene"], [], ["x"] * 9, ["a", "gene"]]
+
+
+def numbers(text: str, width: int) -> np.ndarray:
+    return np.random.default_rng(list(text.encode())).standard_normal(width).astype(np.float32)
+
+
+class Contextual:
+    """A token's features depend on the sentence and the position."""
+
+    width = 5
+
+    def __init__(self, fingerprint: str = "context", wait: float = 0.0) -> None:
+        self.fingerprint = fingerprint
+        self.wait = wait
+        self.embedded = 0
+
+    def embed(self, sentences: Sequence[Sequence[str]]) -> Iterator[np.ndarray]:
+        for tokens in sentences:
+            time.sleep(self.wait)
+            self.embedded += 1
+            rows = [numbers(f"{self.fingerprint} {i} {' '.join(tokens)}", self.width) for i in range(len(tokens))]
+            yield np.array(rows, np.float32).reshape(len(tokens), self.width)
+
+    def save(self, folder: Path) -> None:
+        raise NotImplementedError
+
+
+class Lookup(Contextual):
+    """A token's features depend on the token."""
+
+    width = 3
+
+    def vectors_of(self, words: Sequence[str]) -> np.ndarray:
+        self.embedded += len(words)
+        return np.stack([numbers(self.fingerprint + word, self.width) for word in words])
+
+    def embed(self, sentences: Sequence[Sequence[str]]) -> Iterator[np.ndarray]:
+        for tokens in sentences:
+            yield self.vectors_of(tokens) if tokens else np.zeros((0, self.width), np.float32)
+
+
+def as_source(embedder: Contextual) -> Source:
+    return Source(embedder.fingerprint, lambda: embedder)
+
+
+def built(store: Path, *embedders: Contextual, sentences: Sequence[Sequence[str]] = SENTENCES) -> list[str]:
+    """Build; what the builder told."""
+    told: list[str] = []
+    build(sentences, [as_source(embedder) for embedder in embedders], store, told.append)
+    return told
+
+
+def unit_of(store: Path) -> Path:
+    (folder,) = [path for path in store.iterdir() if not path.name.startswith(".")]
+    return folder
+
+
+def test_a_batch_is_what_the_embedders_gave_padded_with_zeros(tmp_path):
+    embedders = [Contextual(), Lookup("words")]
+    built(tmp_path, *embedders)
+    features = open_features(SENTENCES, ["context", "words"], tmp_path)
+    indices = [4, 0, 3, 2, 1, 0]
+    batch, lengths = features.gather(indices)
+    assert (batch.shape, batch.dtype, len(features)) == ((6, 9, 8), np.float32, 6)
+    assert lengths.tolist() == [9, 4, 0, 4, 2, 4]
+    for row, index in zip(batch, indices, strict=True):
+        tokens = SENTENCES[index]
+        expected = np.hstack([next(embedder.embed([tokens])) for embedder in embedders])
+        np.testing.assert_array_equal(row[: len(tokens)], expected.astype(np.float16).astype(np.float32))
+        assert not row[len(tokens) :].any()
+
+
+def test_the_columns_follow_the_order_of_the_embedders(tmp_path):
+    built(tmp_path, Contextual(), Lookup("words"))
+    one, _ = open_features(SENTENCES, ["context", "words"], tmp_path).gather([0])
+    other, _ = open_features(SENTENCES, ["words", "context"], tmp_path).gather([0])
+    np.testing.assert_array_equal(one, np.concatenate([other[..., 3:], other[..., :3]], axis=-1))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float16])
+def test_a_reused_array_holds_the_same_batch_and_nothing_of_the_last_one(tmp_path, dtype):
+    built(tmp_path, Contextual())
+    features = open_features(SENTENCES, ["context"], tmp_path)
+    out = np.full(3 * 9 * 5 + 7, 99, dtype)
+    batch, _ = features.gather([0, 4, 1], out)
+    assert np.shares_memory(batch, out)
+    np.testing.assert_array_equal(batch, features.gather([0, 4, 1])[0])
+    with pytest.raises(ValueError, match="room for 180 numbers"):
+        features.gather([4, 4, 4, 4], out)
+
+
+def test_a_sentence_is_embedded_once_however_often_it_occurs(tmp_path):
+    contextual, lookup = Contextual(), Lookup("words")
+    built(tmp_path, contextual, lookup)
+    assert contextual.embedded == 4
+    assert lookup.embedded == 5  # distinct words
+    (values,) = tmp_path.glob("*/values")
+    assert values.stat().st_size == (4 + 2 + 9) * 5 * 2
+
+
+def test_two_corpora_with_the_same_sentences_share_a_unit(tmp_path):
+    built(tmp_path, Contextual())
+    for other in ([tuple(tokens) for tokens in SENTENCES], SENTENCES + SENTENCES):
+        assert built(tmp_path, again := Contextual(), sentences=other) == []
+        assert again.embedded == 0
+
+
+def test_token_borders_and_order_make_another_unit(tmp_path):
+    built(tmp_path, Contextual(), sentences=[["a b"], ["c"]])
+    for other in ([["a", "b"], ["c"]], [["a b", "c"]], [["c"], ["a b"]]):
+        assert missing(other, ["context"], tmp_path) == ["context"]
+    assert missing([["a b"], ["c"]], ["context"], tmp_path) == []
+    assert missing([["a b"], ["c"]], ["context", "other"], tmp_path) == ["other"]
+
+
+def test_a_warm_store_opens_no_embedder(tmp_path):
+    built(tmp_path, Contextual())
+
+    def never() -> Contextual:
+        raise AssertionError("opened")
+
+    build(SENTENCES, [Source("context", never)], tmp_path, print)
+
+
+def test_values_beyond_float16_are_clipped_and_small_ones_keep_their_relative_precision(tmp_path):
+    class Wide(Contextual):
+        def embed(self, sentences):
+            yield np.array([[1e6, -1e6, np.inf, -np.inf, 1.0 / 3]], np.float32)
+
+    built(tmp_path, Wide(), sentences=[["a"]])
+    batch, _ = open_features([["a"]], ["context"], tmp_path).gather([0])
+    np.testing.assert_allclose(batch[0, 0], [LARGEST, -LARGEST, LARGEST, -LARGEST, 1 / 3], rtol=2**-11)
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        ([[1, 2, np.nan, 4, 5]], "gave NaN for the sentence 'a'"),
+        ([[1.0] * 5] * 2, r"shape \(2, 5\) instead of \(1, 5\)"),
+    ],
+)
+def test_a_wrong_embedder_is_said_and_leaves_nothing_behind(tmp_path, rows, said):
+    class Wrong(Contextual):
+        def embed(self, sentences):
+            yield np.array(rows, np.float32)
+
+    with pytest.raises(WorkError, match=said):
+        built(tmp_path / "store", Wrong(), sentences=[["a"]])
+    assert list((tmp_path / "store").iterdir()) == []
+
+
+def truncate(unit: Path) -> None:
+    os.truncate(unit / "values", 10)
+
+
+def grow(unit: Path) -> None:
+    with (unit / "values").open("ab") as stream:
+        stream.write(b"12")
+
+
+def change_manifest(unit: Path) -> None:
+    manifest = json.loads((unit / "manifest.json").read_text())
+    (unit / "manifest.json").write_text(json.dumps({**manifest, "width": 2}))
+
+
+def other_unit(unit: Path) -> None:
+    built(unit.parent, Contextual(), sentences=[["other"]])
+    (other,) = [path for path in unit.parent.iterdir() if path != unit]
+    for file in other.iterdir():
+        file.replace(unit / file.name)
+    other.rmdir()
+
+
+def file_instead(unit: Path) -> None:
+    for file in unit.iterdir():
+        file.unlink()
+    unit.rmdir()
+    unit.write_text("foreign")
+
+
+DAMAGES = {
+    truncate: "values has 10 bytes instead of 150",
+    grow: "values has 152 bytes instead of 150",
+    change_manifest: "its manifest has been changed",
+    other_unit: "the unit of another text, embedder or version",
+    file_instead: "its manifest cannot be read",
+    lambda unit: (unit / "values").unlink(): "values is not there",
+    lambda unit: (unit / "manifest.json").unlink(): "manifest.json is not there",
+    lambda unit: (unit / "manifest.json").write_bytes(b"\xff{"): "its manifest cannot be read",
+    lambda unit: (unit / "manifest.json").write_text("[]"): "its manifest cannot be read",
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_unit_is_never_used_and_made_again(tmp_path, damage):
+    built(tmp_path, Contextual())
+    expected = open_features(SENTENCES, ["context"], tmp_path).gather(range(6))[0]
+    damage(unit_of(tmp_path))
+    assert missing(SENTENCES, ["context"], tmp_path) == ["context"]
+    with pytest.raises(WorkError, match=f"{DAMAGES[damage]}; `munchray embed` makes them again"):
+        open_features(SENTENCES, ["context"], tmp_path)
+    told = built(tmp_path, Contextual())
+    assert told[0].endswith(f"{DAMAGES[damage]}; making it again")
+    np.testing.assert_array_equal(open_features(SENTENCES, ["context"], tmp_path).gather(range(6))[0], expected)
+    assert len(list(tmp_path.iterdir())) == 1, "nothing else is left in the store"
+
+
+def test_a_changed_byte_is_found_by_reading_all(tmp_path):
+    built(tmp_path, Contextual())
+    values = unit_of(tmp_path) / "values"
+    values.write_bytes(values.read_bytes()[:-1] + b"\x00")
+    assert missing(SENTENCES, ["context"], tmp_path) == []
+    assert missing(SENTENCES, ["context"], tmp_path, deep=True) == ["context"]
+
+
+def build_slowly(store: Path) -> None:
+    built(store, Contextual(wait=0.05))
+
+
+def test_two_builders_at_once_end_with_one_store(tmp_path):
+    context = multiprocessing.get_context("fork")
+    builders = [context.Process(target=build_slowly, args=(tmp_path,)) for _ in range(3)]
+    for builder in builders:
+        builder.start()
+    for builder in builders:
+        builder.join()
+    assert [builder.exitcode for builder in builders] == [0, 0, 0]
+    assert len(list(tmp_path.iterdir())) == 1
+    assert missing(SENTENCES, ["context"], tmp_path, deep=True) == []
+
+
+def test_the_slower_builder_uses_the_units_of_the_faster(tmp_path):
+    class Slower(Contextual):
+        def embed(self, sentences):
+            built(tmp_path, Contextual())
+            self.published = unit_of(tmp_path).stat().st_ino
+            yield from super().embed(sentences)
+
+    built(tmp_path, slower := Slower())
+    assert unit_of(tmp_path).stat().st_ino == slower.published
+
+
+def test_what_a_killed_builder_left_does_no_harm_and_is_removed_when_old(tmp_path):
+    context = multiprocessing.get_context("fork")
+    builder = context.Process(target=lambda: built(tmp_path, Contextual(wait=0.5)))
+    builder.start()
+    while not list(tmp_path.glob(".*.part/values")):
+        time.sleep(0.01)
+    builder.kill()
+    builder.join()
+    (part,) = tmp_path.glob(".*.part")
+    built(tmp_path, Contextual())
+    assert missing(SENTENCES, ["context"], tmp_path) == []
+    assert part.exists(), "it may still be at work"
+    for path in (*part.iterdir(), part):
+        os.utime(path, (0, time.time() - 25 * 3600))
+    built(tmp_path, Contextual())
+    assert not part.exists()
+
+
+def test_a_store_that_cannot_be_written_is_said(tmp_path):
+    (tmp_path / "store").write_text("a file")
+    with pytest.raises(WorkError, match=r"the feature store .*store cannot be written"):
+        built(tmp_path / "store", Contextual())
+
+
+def test_only_empty_sentences_can_be_stored_too(tmp_path):
+    built(tmp_path, Contextual(), sentences=[[], []])
+    batch, lengths = open_features([[], []], ["context"], tmp_path).gather([0, 1])
+    assert (batch.shape, lengths.tolist()) == ((2, 0, 5), [0, 0])
+
+
+def test_reading_imports_no_torch_flair_or_gensim_and_keeps_the_arrays_out_of_private_memory(tmp_path):
+    class Large(Contextual):
+        width = 1000
+
+        def embed(self, sentences):
+            return (np.zeros((len(tokens), 1000), np.float32) for tokens in sentences)
+
+    sentences = [[f"{i}"] * 100 for i in range(200)]  # 40 MB
+    built(tmp_path, Large(), sentences=sentences)
+    program = (
+        "import sys; from pathlib import Path; from munchray.features.store import open_features\n"
+        "def own():\n"
+        "    return sum(int(l.split()[1]) for l in open('/proc/self/smaps_rollup') if l.startswith('Anonymous'))\n"
+        "sentences = [[f'{i}'] * 100 for i in range(200)]; before = own()\n"
+        "features = open_features(sentences, ['context'], Path(sys.argv[1]))\n"
+        "for i in range(200): features.gather([i])\n"
+        "print(own() - before, [m for m in ('torch', 'flair', 'gensim') if m in sys.modules])"
+    )
+    if not Path("/proc/self/smaps_rollup").exists():
+        pytest.skip("private memory is read from Linux's /proc")
+    code = [sys.executable, "-c", program, str(tmp_path)]
+    answer = subprocess.run(code, cwd=Path(__file__).parents[1], capture_output=True, text=True, check=True).stdout
+    own, modules = answer.split(" ", 1)
+    assert modules.strip() == "[]"
+    assert int(own) < 10_000, "kB; the array has 40,000"

@@ -1,0 +1,275 @@
+"""The runs of a search, read back from a real store."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mlflow.tracking import MlflowClient
+
+from munchray.errors import InputError
+from munchray.search import tracking
+from munchray.search.tracking import NoTracker, Tracker, default_uri
+
+TRIAL = {"order": ("bc5cdr-disease", "linnaeus"), "learning_rate": 0.1, "batch_size": 32, "seed": 1}
+
+
+@pytest.fixture(scope="module")
+def uri(tmp_path_factory) -> str:
+    """One database for all tests, each with its own experiment: to create one takes seconds."""
+    return default_uri(tmp_path_factory.mktemp("store"))
+
+
+@pytest.fixture
+def experiment(request) -> str:
+    return request.node.name
+
+
+def runs_of(uri: str, experiment: str) -> dict[str, Any]:
+    client = MlflowClient(uri)
+    found = client.search_runs([client.get_experiment_by_name(experiment).experiment_id])
+    runs = {run.info.run_name: run for run in found}
+    assert len(runs) == len(found), "run names repeat"
+    return runs
+
+
+def curve(uri: str, run: Any, metric: str) -> list[tuple[int, float]]:
+    return [(point.step, point.value) for point in MlflowClient(uri).get_metric_history(run.info.run_id, metric)]
+
+
+def small_search(uri: str, experiment: str, model: Path) -> None:
+    """Two trials: one ends well and leaves a model, one fails."""
+    tracker = Tracker(uri, experiment, "ncbi_disease_stack")
+    tracker.start_search(
+        {"main": "ncbi-disease", "trials": 2}, {"regime": "stack"}, {"job.yaml": "main: ncbi-disease\n"}
+    )
+    tracker.start_trial(7, TRIAL)
+    tracker.start_trial(8, {**TRIAL, "order": ("linnaeus",), "learning_rate": 0.05})
+    for epoch in range(1, 4):
+        tracker.log_epoch(7, {"dev_f1": 50.0 + epoch, "train_loss": 1 / epoch}, epoch)
+    tracker.log_epoch(8, {"dev_f1": 40.0, "train_loss": math.nan}, 1)
+    tracker.finish_trial(7, "FINISHED", {"best_dev_f1": 53.0})
+    tracker.finish_trial(8, "FAILED", error_tail="Traceback ...\nMemoryError")
+    tracker.log_best(model, {"best_dev_f1": 53.0}, {"best_trial": "7"})
+    tracker.finish_search("FINISHED")
+
+
+@pytest.fixture
+def model(tmp_path) -> Path:
+    folder = tmp_path / "model"
+    (folder / "features").mkdir(parents=True)
+    (folder / "settings.json").write_text("{}")
+    (folder / "features" / "words.json").write_text("[]")
+    return folder
+
+
+def check_small_search(uri: str, experiment: str) -> None:
+    runs = runs_of(uri, experiment)
+    search, good, bad = (
+        runs[name]
+        for name in (
+            "ncbi_disease_stack",
+            "0007 bc5cdr-disease > linnaeus lr=0.1 bs=32",
+            "0008 linnaeus lr=0.05 bs=32",
+        )
+    )
+    assert {run.data.tags["mlflow.parentRunId"] for run in (good, bad)} == {search.info.run_id}
+    assert "mlflow.parentRunId" not in search.data.tags
+    assert search.data.params == {"main": "ncbi-disease", "trials": "2"}
+    assert search.data.tags["regime"] == "stack"
+    expected = {"order": "bc5cdr-disease > linnaeus", "learning_rate": "0.1", "batch_size": "32", "seed": "1"}
+    assert good.data.params == expected
+    assert [run.info.status for run in (search, good, bad)] == ["FINISHED", "FINISHED", "FAILED"]
+    assert curve(uri, good, "dev_f1") == [(1, 51.0), (2, 52.0), (3, 53.0)]
+    assert good.data.metrics["best_dev_f1"] == 53.0
+    assert bad.data.metrics == {"dev_f1": 40.0}  # the loss was no number
+    assert "MemoryError" in bad.data.tags["mlflow.note.content"]
+    client = MlflowClient(uri)
+    assert {file.path for file in client.list_artifacts(search.info.run_id)} == {"job.yaml", "best_model"}
+    kept = {file.path for file in client.list_artifacts(search.info.run_id, "best_model")}
+    assert kept == {"best_model/features", "best_model/settings.json"}
+
+
+def test_a_search_reads_back_as_a_run_with_a_child_per_trial(uri, experiment, model):
+    small_search(uri, experiment, model)
+    check_small_search(uri, experiment)
+    location = MlflowClient(uri).get_experiment_by_name(experiment).artifact_location
+    assert location.startswith(Path(uri.removeprefix("sqlite:///")).parent.as_uri())
+
+
+def test_the_same_search_again_changes_nothing(uri, experiment, model):
+    for _ in range(2):
+        small_search(uri, experiment, model)
+    check_small_search(uri, experiment)
+
+
+def test_a_killed_search_goes_on_in_the_same_runs_without_repeating_epochs(uri, experiment):
+    killed = Tracker(uri, experiment, "job")
+    killed.start_search({"trials": 1}, {}, {})
+    killed.start_trial(0, TRIAL)
+    for epoch in (1, 2):
+        killed.log_epoch(0, {"dev_f1": float(epoch)}, epoch)
+    killed.flush()  # then the process dies: neither run is closed
+
+    resumed = Tracker(uri, experiment, "job")
+    resumed.start_search({"trials": 2}, {}, {})
+    resumed.start_trial(0, TRIAL)
+    for epoch in (1, 2, 3):
+        resumed.log_epoch(0, {"dev_f1": epoch + 0.5}, epoch)
+    resumed.finish_trial(0, "FINISHED")
+    resumed.finish_search("KILLED")
+
+    runs = runs_of(uri, experiment)
+    assert len(runs) == 2
+    trial = runs["0000 bc5cdr-disease > linnaeus lr=0.1 bs=32"]
+    assert curve(uri, trial, "dev_f1") == [(1, 1.0), (2, 2.0), (3, 3.5)]
+    assert (trial.info.status, runs["job"].info.status) == ("FINISHED", "KILLED")
+    assert runs["job"].data.params["trials"] == "1"  # as launched: MLflow never changes a parameter
+
+
+def test_a_finished_search_that_goes_on_is_running_meanwhile(uri, experiment):
+    Tracker(uri, experiment, "job").start_search({}, {}, {})
+    again = Tracker(uri, experiment, "job")
+    again.start_search({}, {}, {})
+    again.finish_search("FINISHED")
+    Tracker(uri, experiment, "job").start_search({}, {}, {})
+    assert [run.info.status for run in runs_of(uri, experiment).values()] == ["RUNNING"]
+
+
+def test_searches_in_one_experiment_keep_apart(uri, experiment):
+    for name in ("one", "it's another"):
+        tracker = Tracker(uri, experiment, name)
+        tracker.start_search({}, {}, {})
+        tracker.start_trial(0, {"order": (name,)})
+        tracker.finish_search("FINISHED")
+    runs = runs_of(uri, experiment)
+    assert set(runs) == {"one", "it's another", "0000 one", "0000 it's another"}
+
+
+def test_more_metrics_parameters_and_text_than_mlflow_takes_at_once(uri, experiment):
+    tracker = Tracker(uri, experiment, "job")
+    tracker.start_search({f"p{n}": n for n in range(250)} | {"long": "x" * 9000}, {"long": "y" * 9000}, {})
+    tracker.start_trial(0, {"order": tuple(f"auxiliary-number-{n}" for n in range(40))})
+    for epoch in range(2500):
+        tracker.log_epoch(0, {"dev_f1": float(epoch)}, epoch)
+    tracker.finish_trial(0, "FAILED", error_tail="z" * 20_000 + "the end")
+    tracker.finish_search("FINISHED")
+    runs = runs_of(uri, experiment)
+    search = runs.pop("job")
+    (trial,) = runs.values()
+    assert len(search.data.params) == 251
+    assert len(search.data.params["long"]) == 6000
+    assert len(curve(uri, trial, "dev_f1")) == 2500
+    assert trial.data.tags["mlflow.note.content"].endswith("the end\n```")
+
+
+@pytest.mark.parametrize(
+    ("bad", "says"),
+    [
+        ("", "'' is no MLflow address.*http://host:port"),
+        ("mlruns", "'mlruns' is no MLflow address"),
+        ("http://127.0.0.1:9", "Connection refused.*start the server"),
+        ("sqlite:////proc/nowhere/mlflow.db", "No such file or directory"),
+        ("postgresql+nodriver://host/db", "Can't load plugin|nodriver"),
+    ],
+)
+def test_a_store_that_cannot_be_used_is_refused_before_the_search(bad, says, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=says) as refused:
+        Tracker(bad, "e", "job").start_search({}, {}, {})
+    assert "\n" not in str(refused.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_that_is_no_database_is_refused_and_left_alone(tmp_path):
+    (tmp_path / "mlflow.db").write_text("my diary, years 1998 to 2004")
+    with pytest.raises(InputError, match="file is not a database"):
+        Tracker(default_uri(tmp_path), "e", "job").start_search({}, {}, {})
+    assert (tmp_path / "mlflow.db").read_text() == "my diary, years 1998 to 2004"
+
+
+def test_the_silent_twin_has_the_same_methods():
+    public = {name for name in vars(Tracker) if not name.startswith("_")}
+    assert public == {name for name in vars(NoTracker) if not name.startswith("_")}
+    tracker = NoTracker()
+    tracker.start_search({}, {}, {})
+    tracker.log_epoch(3, {"dev_f1": 1.0}, 1)
+    tracker.finish_search("FINISHED")
+
+
+@pytest.fixture(scope="module")
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextlib.contextmanager
+def server(store: str, artifacts: Path, port: int) -> Iterator[str]:
+    """A real MLflow server on this machine; it is asked to stop, and waited for, whatever happens."""
+    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", store]
+    command += ["--artifacts-destination", str(artifacts), "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    process = subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env={**os.environ, "NO_PROXY": "127.0.0.1"}
+    )
+    try:
+        wait_until_healthy(f"http://127.0.0.1:{port}/health", process)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait(timeout=30)
+
+
+def wait_until_healthy(address: str, process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + 180
+    while time.monotonic() < deadline and process.poll() is None:
+        with contextlib.suppress(OSError), urllib.request.urlopen(address, timeout=5) as answer:
+            if answer.status == 200:
+                return
+        time.sleep(0.5)
+    pytest.fail("the MLflow server did not start")
+
+
+@pytest.mark.slow
+def test_a_real_server_keeps_the_same_runs_and_its_death_does_not_stop_a_search(
+    uri, experiment, model, free_port, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setattr(tracking, "RETRY_SECONDS", 0.0)
+    warnings: list[str] = []
+    with server(uri, tmp_path / "files", free_port) as address:
+        small_search(address, experiment, model)
+        check_small_search(address, experiment)
+        tracker = Tracker(address, f"{experiment}2", "job", warnings.append)
+        tracker.start_search({}, {}, {})
+        tracker.start_trial(0, TRIAL)
+    tracker.log_epoch(0, {"dev_f1": 1.0}, 1)
+    tracker.finish_trial(0, "FINISHED")
+    tracker.start_trial(1, {"order": ("bc2gm",)})
+    tracker.log_epoch(1, {"dev_f1": 2.0}, 1)
+    assert len(warnings) == 1
+    assert "Connection refused" in warnings[0]
+    with server(uri, tmp_path / "files", free_port):
+        tracker.finish_trial(1, "FINISHED")
+        tracker.finish_search("FINISHED")
+        runs = runs_of(address, f"{experiment}2")
+    assert {name: run.info.status for name, run in runs.items()} == {
+        "job": "FINISHED",
+        "0000 bc5cdr-disease > linnaeus lr=0.1 bs=32": "FINISHED",
+        "0001 bc2gm": "FINISHED",
+    }
+    assert runs["0001 bc2gm"].data.metrics == {"dev_f1": 2.0}
+    assert len(warnings) == 1
+    tracker.start_trial(2, {})
+    tracker.finish_search("FINISHED")
+    assert "lacks data of 1 runs: [Errno 111] Connection refused" in warnings[-1]
