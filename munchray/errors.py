@@ -39,7 +39,7 @@ class WorkError(Exception):
     """The input was right but the work failed (exit code 1): says what failed and where its log is."""
 
 
-class Interrupted(Exception):
+class Interrupted(Exception):  # noqa: N818 - stopping is no error
     """The user stopped the work (exit code 130): says how to go on."""
 
 

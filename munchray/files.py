@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
 import shutil
 import uuid
 from collections.abc import Iterator
@@ -45,11 +44,11 @@ def written_aside(target: Path) -> Iterator[Path]:
         yield aside
         if target.is_dir():
             old = target.parent / f".{target.name}.{uuid.uuid4().hex[:8]}.old"
-            os.rename(target, old)
-            os.rename(aside, target)
+            target.rename(old)
+            aside.rename(target)
             shutil.rmtree(old, ignore_errors=True)
         else:
-            os.replace(aside, target)
+            aside.replace(target)
     finally:
         if aside.is_dir():
             shutil.rmtree(aside, ignore_errors=True)

@@ -7,6 +7,7 @@ allowed order and every allowed order is reached.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -85,7 +86,7 @@ class OrderRule:
         return self.adjacent_differ and bool(order) and self.types[order[-1]] == self.types[name]
 
     def _has_equal_neighbours(self, order: Sequence[str]) -> bool:
-        return any(self.types[a] == self.types[b] for a, b in zip(order, order[1:], strict=False))
+        return any(self.types[a] == self.types[b] for a, b in itertools.pairwise(order))
 
     def _type_counts(self, names: Sequence[str]) -> tuple[int, ...]:
         counts = Counter(self.types[name] for name in names)
@@ -107,7 +108,7 @@ def order_text(order: Sequence[str]) -> str:
 
 @cache
 def _count_by_type(counts: tuple[int, ...], last: int, length: int) -> int:
-    """Allowed orders of ``length`` when ``counts[t]`` auxiliaries of type t are left and the last was of type ``last``."""
+    """Allowed orders of ``length``: ``counts[t]`` auxiliaries of type t are left, the one before was of type ``last``."""
     if length == 0:
         return 1
     return sum(

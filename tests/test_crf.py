@@ -95,7 +95,7 @@ def test_loss_and_path_equal_flairs_viterbi_on_the_same_weights():
     """Flair keeps START and STOP as tags of their own; their emissions and forbidden moves are -10,000 there."""
     import flair
     from flair.data import Dictionary
-    from flair.models.sequence_tagger_utils.crf import CRF as FlairCRF
+    from flair.models.sequence_tagger_utils import crf as flair_crf
     from flair.models.sequence_tagger_utils.viterbi import ViterbiDecoder, ViterbiLoss
 
     flair.device = torch.device("cpu")
@@ -106,7 +106,7 @@ def test_loss_and_path_equal_flairs_viterbi_on_the_same_weights():
     dictionary.set_start_stop_tags()
     torch.manual_seed(0)
     ours = CRF(len(names))
-    theirs = FlairCRF(dictionary, len(dictionary), init_from_state_dict=False)
+    theirs = flair_crf.CRF(dictionary, len(dictionary), init_from_state_dict=False)
     start, stop = (dictionary.get_idx_for_item(tag) for tag in ("<START>", "<STOP>"))
     k = len(names)
     with torch.no_grad():

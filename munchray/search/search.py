@@ -10,7 +10,7 @@ Knows no Ray: whoever runs the trials calls `next_trial` and tells what happened
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Protocol
@@ -23,7 +23,15 @@ from munchray.settings import Job, TrialSettings
 from munchray.training.trial import EpochReport, TrialResult, read_epochs, read_result
 
 EPOCH_METRICS = (
-    "train_loss dev_precision dev_recall dev_f1 learning_rate tokens_per_second clipped_share epoch stage".split()
+    "train_loss",
+    "dev_precision",
+    "dev_recall",
+    "dev_f1",
+    "learning_rate",
+    "tokens_per_second",
+    "clipped_share",
+    "epoch",
+    "stage",
 )
 
 

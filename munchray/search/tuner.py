@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
@@ -81,11 +80,10 @@ def run(search: Search, data: DataSpec, concurrent: int) -> None:
         Interrupted: the user stopped it.
         WorkError: no trial ended well.
     """
-    job = search.job
     if search.trials_left > 0:
         _tuner(search, data, concurrent).fit()
     if not search.close():
-        raise Interrupted(f"The search was stopped; finished trials are kept. Go on with: munchray search ... --resume")
+        raise Interrupted("finished trials are kept; the same command goes on where this stopped")
 
 
 def _tuner(search: Search, data: DataSpec, concurrent: int) -> tune.Tuner:

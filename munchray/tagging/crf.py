@@ -59,7 +59,9 @@ class CRF(nn.Module):
 
     def log_partition(self, emissions: Tensor, lengths: Tensor) -> Tensor:
         """Log of the summed exponential scores of all tag sequences. shapes as in `negative_log_likelihood`."""
-        result: Tensor = _LogPartition.apply(emissions, self.transitions, self.start, self.stop, lengths)
+        result: Tensor = _LogPartition.apply(  # type: ignore[no-untyped-call]
+            emissions, self.transitions, self.start, self.stop, lengths
+        )
         return result
 
     @torch.no_grad()
@@ -96,7 +98,7 @@ class _LogPartition(torch.autograd.Function):
     """The log partition function with the marginals as its gradient."""
 
     @staticmethod
-    def forward(  # type: ignore[override]
+    def forward(
         ctx: Any, emissions: Tensor, transitions: Tensor, start: Tensor, stop: Tensor, lengths: Tensor
     ) -> Tensor:
         left, right = _forward_backward(emissions, transitions, start, stop, lengths)
@@ -105,7 +107,7 @@ class _LogPartition(torch.autograd.Function):
         return log_z
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         emissions, transitions, lengths, left, right, log_z = ctx.saved_tensors
         unary = _unary(left, right, emissions, log_z, lengths) * grad[:, None, None]
         # p(tag i at t-1, tag j at t). shape: (batch, time - 1, num_tags, num_tags)

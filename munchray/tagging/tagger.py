@@ -1,4 +1,4 @@
-"""The tagger: frozen features -> shared reprojection and BiLSTM -> one linear + CRF head per corpus (paper, Figure 1)."""
+"""The tagger: frozen features, shared reprojection and BiLSTM, a linear + CRF head per corpus (paper, Figure 1)."""
 
 from __future__ import annotations
 

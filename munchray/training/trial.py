@@ -38,7 +38,7 @@ CHECKPOINT_SECONDS = 180.0
 
 @dataclass(frozen=True)
 class EpochReport:
-    """One line of a trial's curve. Scores in percent; ``epoch`` counts over all stages, ``updates`` and ``seconds`` too."""
+    """One line of a trial's curve. Scores in percent; ``epoch``, ``updates`` and ``seconds`` count over all stages."""
 
     epoch: int
     stage: int
