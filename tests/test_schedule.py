@@ -1,9 +1,9 @@
 import random
 
 import pytest
+from toys import toy_settings
 
 from munchray.training.schedule import Schedule
-from toys import toy_settings
 
 
 def run(losses, **changes):

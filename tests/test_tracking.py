@@ -19,7 +19,7 @@ from mlflow.tracking import MlflowClient
 
 from munchray.errors import InputError
 from munchray.search import tracking
-from munchray.search.tracking import NoTracker, Tracker, default_uri
+from munchray.search.tracking import Tracker, default_uri
 
 TRIAL = {"order": ("bc5cdr-disease", "linnaeus"), "learning_rate": 0.1, "batch_size": 32, "seed": 1}
 
@@ -196,15 +196,6 @@ def test_a_file_that_is_no_database_is_refused_and_left_alone(tmp_path):
     with pytest.raises(InputError, match="file is not a database"):
         Tracker(default_uri(tmp_path), "e", "job").start_search({}, {}, {})
     assert (tmp_path / "mlflow.db").read_text() == "my diary, years 1998 to 2004"
-
-
-def test_the_silent_twin_has_the_same_methods():
-    public = {name for name in vars(Tracker) if not name.startswith("_")}
-    assert public == {name for name in vars(NoTracker) if not name.startswith("_")}
-    tracker = NoTracker()
-    tracker.start_search({}, {}, {})
-    tracker.log_epoch(3, {"dev_f1": 1.0}, 1)
-    tracker.finish_search("FINISHED")
 
 
 @pytest.fixture(scope="module")

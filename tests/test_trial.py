@@ -3,12 +3,12 @@ import math
 
 import pytest
 import torch
+from toys import toy_data, toy_settings
 
 from munchray.errors import InputError, WorkError
 from munchray.training import loop, trial
 from munchray.training.curriculum import REGIMES
 from munchray.training.trial import device_for, read_epochs, read_result, run_trial
-from toys import toy_data, toy_settings
 
 SIZES = {"m": 30, "a": 20, "b": 25}
 AUXILIARIES = {"single_task": (), "single_aux": ("a",)}

@@ -97,7 +97,8 @@ class Search:
     def trials_left(self) -> int:
         """How many trials are still to be handed out, interrupted ones included."""
         counts = self._study.counts()
-        return self.job.trials - counts["finished"] - counts["failed"] - counts["running"] + len(self._interrupted)
+        wanted = min(self.job.trials, self._study.size or self.job.trials)
+        return wanted - counts["finished"] - counts["failed"] - counts["running"] + len(self._interrupted)
 
     def next_trial(self) -> Suggestion | None:
         """A trial to run: first those that were interrupted. None when there is nothing left to try."""

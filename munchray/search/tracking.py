@@ -257,7 +257,8 @@ class Tracker:
             for found in page:
                 trial = found.data.tags.get(TRIAL)
                 number = None if trial is None else int(trial)
-                run = self._runs.setdefault(number, _Run(number))
+                # Nothing is to be written to a run that nobody opens again: its status stays what it is.
+                run = self._runs.setdefault(number, _Run(number, status=found.info.status))
                 if not run.run_id:
                     run.run_id, run.written_status, run.caught_up = found.info.run_id, found.info.status, False
             token = page.token
@@ -276,33 +277,6 @@ class Tracker:
         database = sqlalchemy.make_url(self.uri).database or ""
         beside = Path(database).parent if self.uri.startswith("sqlite") else Path()
         return (self._artifacts or beside / "mlartifacts").resolve().as_uri()
-
-
-class NoTracker:
-    """The same methods, and nothing is kept."""
-
-    def start_search(self, params: Mapping[str, Any], tags: Mapping[str, str], artifacts: Mapping[str, str]) -> None:
-        """See `Tracker`."""
-
-    def start_trial(self, number: int, params: Mapping[str, Any]) -> None:
-        """See `Tracker`."""
-
-    def log_epoch(self, number: int, metrics: Mapping[str, float], step: int) -> None:
-        """See `Tracker`."""
-
-    def finish_trial(
-        self, number: int, status: str, metrics: Mapping[str, float] | None = None, error_tail: str = ""
-    ) -> None:
-        """See `Tracker`."""
-
-    def log_best(self, folder: Path, metrics: Mapping[str, float], tags: Mapping[str, str]) -> None:
-        """See `Tracker`."""
-
-    def finish_search(self, status: str) -> None:
-        """See `Tracker`."""
-
-    def flush(self) -> None:
-        """See `Tracker`."""
 
 
 def _trial_name(number: int, params: Mapping[str, Any]) -> str:

@@ -1,0 +1,444 @@
+"""What the files around the code promise: every command, path, key and rule in them is true."""
+
+import ast
+import fnmatch
+import os
+import re
+import shlex
+import subprocess
+import sys
+from itertools import islice
+from pathlib import Path
+
+import pytest
+import typer
+
+from munchray.cli import app
+from munchray.search.encoding import Encoding
+from munchray.settings import Job, SearchSpace, load_job
+from munchray.settings.documents import read_value
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "munchray"
+MODULES = sorted(path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py"))
+JOBS = sorted(path.name for path in (ROOT / "jobs").glob("*.yaml"))
+SPACES = sorted(path.stem for path in (ROOT / "search_spaces").glob("*.yaml"))
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+# A file imports only from rooms above its own.
+ROOMS = [
+    "errors",
+    "files",
+    "seeds",
+    "orders",
+    "corpora",
+    "settings",
+    "features",
+    "tagging",
+    "training",
+    "search",
+    "console",
+    "cli",
+    "__main__",
+]
+DOORS = {
+    "flair": ["features/flair_door.py"],
+    "gensim": ["features/words.py"],
+    "mlflow": ["search/tracking.py"],
+    "numpy": ["seeds.py", "features/*.py", "tagging/*.py", "training/*.py"],
+    "optuna": ["search/encoding.py", "search/samplers.py", "search/study.py"],
+    "pydantic": ["settings/*.py"],
+    "pydantic_core": ["settings/*.py"],
+    "ray": ["search/tuner.py"],
+    "requests": ["corpora/download.py"],
+    "rich": ["console.py"],
+    "safetensors": ["features/charlm.py", "features/words.py", "tagging/weights.py"],
+    "segtok": ["tagging/text.py"],
+    "seqeval": ["tagging/scoring.py"],
+    "sqlalchemy": ["search/tracking.py"],
+    "torch": ["features/*.py", "tagging/*.py", "training/*.py"],
+    "typer": ["cli.py"],
+    "yaml": ["settings/documents.py"],
+}
+COMES_WITH = {"pydantic_core": "pydantic", "sqlalchemy": "mlflow", "yaml": "pyyaml"}
+SLOW_TO_IMPORT = ("torch", "ray", "mlflow", "flair", "optuna", "gensim")
+PLACEHOLDER = "jobs/mine.yaml"  # the user's own, in examples
+
+
+@pytest.fixture(autouse=True)
+def _in_a_checkout(monkeypatch, tmp_path):
+    """Examples are typed in the root of a checkout, with the variables that job files name."""
+    monkeypatch.chdir(ROOT)
+    for variable in ("MUNCHRAY_DATA", "MUNCHRAY_EMBEDDINGS"):
+        monkeypatch.setenv(variable, str(tmp_path))
+
+
+# Job and search-space files
+
+
+@pytest.mark.parametrize("name", JOBS)
+def test_every_job_file_is_without_mistakes(name):
+    job = load_job(Path("jobs", name))
+    assert job.name == Path(name).stem
+    assert job.trial({}).main == job.main
+
+
+@pytest.mark.parametrize("name", SPACES)
+def test_every_setting_that_a_search_space_draws_makes_a_trial(name):
+    regime = "single_aux" if name == "single_aux" else "stack"
+    overrides = [f"search_space={name}", f"regime={regime}"]
+    job = load_job(Path("jobs/ncbi_disease_stack.yaml"), overrides)
+    encoding = Encoding(job.search_space, job.order_rule(), job.auxiliaries)
+    for setting in islice(encoding.draws(seed=1), 50):
+        assert encoding.decode(encoding.encode(setting)) == setting
+        assert job.trial(setting).main == "ncbi-disease"
+
+
+def test_the_papers_spaces_have_the_papers_sizes():
+    sizes = {}
+    for name, regime in (("paper_grid", "stack"), ("paper_orders", "iteration"), ("single_aux", "single_aux")):
+        job = load_job(Path("jobs/ncbi_disease_stack.yaml"), [f"search_space={name}", f"regime={regime}"])
+        sizes[name] = Encoding(job.search_space, job.order_rule(), job.auxiliaries).size
+    assert sizes == {"paper_grid": 4, "paper_orders": 4 * 1968, "single_aux": 4 * 7}
+
+
+@pytest.mark.parametrize("name", ["ncbi_disease_stack.yaml", "chemdner_iteration.yaml"])
+def test_jobs_with_the_papers_settings_have_them(name):
+    job = load_job(Path("jobs", name))
+    assert len(job.auxiliaries) == 7
+    assert (job.hidden_size, job.word_dropout, job.locked_dropout) == (256, 0.05, 0.5)
+    assert (job.anneal, job.patience, job.factor, job.min_learning_rate) == ("plateau", 4, 0.5, 1e-4)
+    assert job.search_space.dimensions()["learning_rate"].points() == (0.1, 0.05)
+    assert job.search_space.dimensions()["batch_size"].points() == (16, 32)
+
+
+@pytest.mark.parametrize(
+    "path", [*(f"jobs/{name}" for name in JOBS), *(f"search_spaces/{name}.yaml" for name in SPACES)]
+)
+def test_every_yaml_file_opens_with_what_it_is_for(path):
+    lines = Path(path).read_text(encoding="utf-8").splitlines()
+    assert lines[0].startswith("# ")
+    if path.startswith("jobs/"):
+        assert f"#     munchray search {path}" in [line.split("  #")[0].rstrip() for line in lines]
+
+
+# Commands in the documentation
+
+
+def commands():
+    """The command line's commands by name, ``corpora fetch`` included."""
+    root = typer.main.get_command(app)
+    found = dict(root.commands)
+    for name, command in root.commands.items():
+        found.update({f"{name} {inner}": below for inner, below in getattr(command, "commands", {}).items()})
+    return found
+
+
+def code_lines(text):
+    """The lines of code blocks, fenced or indented, and of comments that show a command."""
+    fenced = False
+    for line in text.splitlines():
+        if line.startswith("```"):
+            fenced = not fenced
+        elif fenced or line.startswith(("    ", "#     ")):
+            yield line.removeprefix("#").strip()
+
+
+def munchray_calls(line):
+    """The arguments of every ``munchray`` in a shell line: pipes, redirections and variables are cut off."""
+    lexer = shlex.shlex(line, posix=True, punctuation_chars="|&;<>")
+    lexer.whitespace_split = True
+    words, calls, inside = list(lexer), [], False
+    for before, word in zip(["", *words], words, strict=False):
+        if word == "munchray" and (before in ("", "do", "then") or set(before) <= set("|&;") or "=" in before):
+            calls.append([])
+            inside = True
+        elif set(word) <= set("|&;<>"):
+            inside = False
+        elif inside:
+            calls[-1].append(word)
+    return calls
+
+
+def example_calls():
+    sources = [*PAGES, *(ROOT / "jobs").glob("*.yaml"), ROOT / "Makefile"]
+    for path in sources:
+        text = path.read_text(encoding="utf-8").replace("$(BIN)/munchray", "munchray").replace("\t", "    ")
+        for line in code_lines(text):
+            if re.search(r"\bmunchray [a-z-]", line):
+                yield from ((path.name, tuple(call)) for call in munchray_calls(line))
+    for name, command in commands().items():
+        for line in (command.help or "").splitlines():
+            if "munchray " in line:
+                line = re.sub(r"^\s*Examples?:", "", line)
+                yield from ((f"--help of {name}", tuple(call)) for call in munchray_calls(line))
+
+
+EXAMPLES = sorted(set(example_calls()))
+
+
+def parsed(arguments):
+    """The name and values of a call, read by the command line itself without running it."""
+    found, arguments = commands(), list(arguments)
+    name = next((n for n in (" ".join(arguments[:2]), arguments[0]) if n in found), None)
+    assert name, f"no command '{arguments[0]}'"
+    context = found[name].make_context(name, arguments[len(name.split()) :])
+    return name, context.params
+
+
+def test_the_examples_are_found():
+    assert len(EXAMPLES) > 25
+    assert munchray_calls("A=b munchray predict m f.txt > out # all") == [["predict", "m", "f.txt"]]
+    assert munchray_calls("echo 'munchray is here' | munchray predict m") == [["predict", "m"]]
+
+
+@pytest.mark.parametrize(
+    ("place", "call"), EXAMPLES, ids=lambda value: value if isinstance(value, str) else " ".join(value)
+)
+def test_every_example_is_a_command_that_would_run(place, call):
+    if call[0].startswith("-"):
+        assert call[0] in ("--help", "-h")
+        return
+    if call[-1] == "--help":
+        assert " ".join(call[:-1]) in commands()
+        return
+    name, values = parsed(call)
+    job_file = values.get("job_file")
+    if job_file and str(job_file) != PLACEHOLDER:
+        overrides = [text.replace("$seed", "1") for text in values["overrides"] or []]
+        load_job(job_file, overrides)
+
+
+def inline_code(text):
+    """What stands in single backticks outside of code blocks."""
+    text = re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE)
+    return re.findall(r"(?<!`)`([^`\n]+)`(?!`)", text)
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+def test_every_command_and_option_named_in_a_sentence_exists(path):
+    for code in inline_code(path.read_text(encoding="utf-8")):
+        if not code.startswith("munchray "):
+            continue
+        words = [word for word in code.split()[1:] if word not in ("--help", "-h")]
+        if not words:
+            continue
+        name = next((n for n in (" ".join(words[:2]), words[0]) if n in commands()), None)
+        assert name, code
+        options = {text for parameter in commands()[name].params for text in parameter.opts}
+        assert {word for word in words if word.startswith("-")} <= options, code
+
+
+def test_every_command_is_in_the_readme():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert [name for name in commands() if f"munchray {name}" not in readme] == []
+
+
+def test_every_make_target_in_the_documentation_exists():
+    targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+    named = set()
+    for path in (*PAGES, ROOT / "CHANGELOG.md", ROOT / ".ci" / "run"):
+        text = path.read_text(encoding="utf-8")
+        named |= set(re.findall(r"(?:^ *|`|whl/cpu |; )make ([a-z-]+)", text, re.MULTILINE))
+    assert {"demo", "test", "setup", "lint"} <= named <= set(targets)
+
+
+# Paths, links, keys and variables in the documentation
+
+
+def tree():
+    """The paths of the README's tree: a line each, two spaces a level, folders end with a slash."""
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    paths, folders = [], []
+    for line in re.search(r"```text\n(.*?)```", readme, re.DOTALL)[1].splitlines():
+        name = line.split()[0]
+        level = (len(line) - len(line.lstrip())) // 2
+        folders = [*folders[:level], name]
+        paths.append("".join(folders))
+    return paths
+
+
+def test_every_path_in_the_readmes_tree_exists_once():
+    paths = tree()
+    assert len(paths) == len(set(paths))
+    assert [path for path in paths if not (ROOT / path).exists()] == []
+
+
+@pytest.mark.parametrize("shelf", ["munchray", "jobs", "search_spaces", "docs"])
+def test_every_file_is_in_the_readmes_tree(shelf):
+    kept = {".py", ".yaml", ".md"}
+    files = {path.relative_to(ROOT).as_posix() for path in (ROOT / shelf).rglob("*") if path.suffix in kept}
+    assert files == {path for path in tree() if path.startswith(f"{shelf}/") and not path.endswith("/")}
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+def test_every_link_leads_somewhere(path):
+    text = path.read_text(encoding="utf-8")
+    for target in re.findall(r"\]\(([^)]+)\)", text):
+        if "://" in target:
+            continue
+        file, _, anchor = target.partition("#")
+        page = (path.parent / file).resolve() if file else path
+        assert page.exists(), target
+        if anchor:
+            heads = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+            assert anchor in {re.sub(r"[^\w -]", "", head).lower().replace(" ", "-") for head in heads}, target
+
+
+@pytest.mark.parametrize(
+    "path",
+    [*PAGES, *(ROOT / "jobs").glob("*.yaml"), *(ROOT / "search_spaces").glob("*.yaml")],
+    ids=lambda path: path.name,
+)
+def test_every_file_of_ours_that_is_named_exists(path):
+    named = re.findall(r"\b(?:jobs|search_spaces|docs|tests)/\w+\.(?:yaml|md|py)\b", path.read_text(encoding="utf-8"))
+    assert [name for name in named if name != PLACEHOLDER and not (ROOT / name).exists()] == []
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+def test_every_yaml_example_is_without_mistakes(path, tmp_path):
+    for number, text in enumerate(
+        re.findall(r"^```yaml\n(.*?)^```", path.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+    ):
+        example = tmp_path / f"{number}.yaml"
+        example.write_text(text, encoding="utf-8")
+        if text.startswith("main:"):
+            load_job(example)
+        else:
+            load_job(Path("jobs/ncbi_disease_stack.yaml"), [f"search_space={example}"])
+
+
+def test_every_key_of_a_job_file_is_documented_with_its_default():
+    reference = (ROOT / "docs" / "files.md").read_text(encoding="utf-8")
+    documented = {}
+    for line in reference.splitlines():
+        if match := re.match(r"\| `(\w+)` \| ([^|]+) \|", line):
+            documented.setdefault(match[1], match[2].strip())
+    for name, field in Job.model_fields.items():
+        written = documented.pop(name)
+        if name == "name":
+            assert written == "the file's name"
+        elif field.is_required():
+            assert written == "required", name
+        else:
+            default = field.default.model_dump() if hasattr(field.default, "model_dump") else field.default
+            default = list(default) if isinstance(default, tuple) else default
+            assert read_value(written.strip("`"), name) == default, name
+    assert {name for name in documented if name not in SearchSpace.model_fields} == set()
+
+
+def test_every_environment_variable_is_in_the_readme():
+    code = "\n".join((PACKAGE / name).read_text(encoding="utf-8") for name in MODULES)
+    used = set(re.findall(r"os\.environ[.\w]*[\[(]\s*\"(\w+)\"", code)) | set(re.findall(r"MUNCHRAY_[A-Z]+", code))
+    jobs = "\n".join(Path("jobs", name).read_text(encoding="utf-8") for name in JOBS)
+    used |= set(re.findall(r"\$\{?([A-Z_]+)", jobs))
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert "MUNCHRAY_DATA" in used
+    assert sorted(name for name in used if f"`{name}`" not in readme) == []
+
+
+# The code's own rules
+
+
+@pytest.mark.parametrize("folder", ["munchray", "tests", "benchmarks"])
+def test_every_python_file_opens_with_what_it_is_for(folder):
+    files = list((ROOT / folder).rglob("*.py"))
+    assert [path.name for path in files if not path.read_text(encoding="utf-8").startswith('"""')] == []
+
+
+def imports(name):
+    """The modules that a file imports anywhere in it: dotted names, those under TYPE_CHECKING marked False."""
+    parsed_file = ast.parse((PACKAGE / name).read_text(encoding="utf-8"))
+    for_types = {
+        id(inner)
+        for node in ast.walk(parsed_file)
+        if isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING")
+        for inner in ast.walk(node)
+    }
+    for node in ast.walk(parsed_file):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, id(node) not in for_types) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{name}: a relative import"
+            yield node.module, id(node) not in for_types
+            if node.module.split(".")[0] == "munchray":
+                yield from ((f"{node.module}.{alias.name}", id(node) not in for_types) for alias in node.names)
+
+
+def outside_libraries(name):
+    tops = {module.split(".")[0] for module, _ in imports(name)}
+    return tops - sys.stdlib_module_names - {"munchray"}
+
+
+def test_each_library_enters_by_its_door_only():
+    for name in MODULES:
+        for library in outside_libraries(name):
+            doors = DOORS.get(library, [])
+            assert any(fnmatch.fnmatch(name, door) for door in doors), f"{name} imports {library}; its door: {doors}"
+
+
+def test_every_door_is_used():
+    used = {library: [n for n in MODULES if library in outside_libraries(n)] for library in DOORS}
+    unused = {lib: door for lib, doors in DOORS.items() for door in doors if not fnmatch.filter(used[lib], door)}
+    assert unused == {}
+
+
+def test_every_library_is_a_declared_dependency():
+    project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    block = re.search(r"^dependencies = \[(.*?)^\]", project, re.DOTALL | re.MULTILINE)[1]
+    declared = set(re.findall(r'"([\w-]+)', block))
+    assert {COMES_WITH.get(library, library) for library in DOORS} <= declared
+
+
+def room(module):
+    """The room of ``munchray.features.store`` is ``features``."""
+    parts = module.split(".")
+    return parts[1] if len(parts) > 1 else ""
+
+
+def module_of(name):
+    return "munchray." + name.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+
+
+def test_imports_go_one_way_through_the_rooms():
+    backwards = []
+    for name in MODULES:
+        own = room(module_of(name))
+        for module, really in imports(name):
+            if really and room(module) in ROOMS and module.startswith("munchray."):
+                if ROOMS.index(room(module)) > ROOMS.index(own):
+                    backwards.append(f"{name} imports {module}")
+    assert backwards == []
+
+
+def test_no_import_goes_in_a_circle():
+    known = {module_of(name): name for name in MODULES}
+    edges = {m: {i for i, really in imports(n) if really and i in known and i != m} for m, n in known.items()}
+    done = set()
+
+    def visit(module, path):
+        assert module not in path, " -> ".join([*path[path.index(module) :], module])
+        if module not in done:
+            for inner in sorted(edges[module]):
+                visit(inner, [*path, module])
+            done.add(module)
+
+    for module in edges:
+        visit(module, [])
+
+
+def test_every_module_stands_in_a_room():
+    assert {room(module_of(name)) for name in MODULES} - {"__init__", ""} == set(ROOMS)
+
+
+def test_the_command_line_starts_without_the_large_libraries():
+    code = f"import sys, munchray.cli; print([name for name in {SLOW_TO_IMPORT} if name in sys.modules])"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.strip() == "[]"
