@@ -20,7 +20,7 @@ from munchray.corpora.tags import iob2_to_iobes, tag_set
 from munchray.errors import InputError, Problem, WorkError
 from munchray.features import store
 from munchray.features.sources import Embedder, EmbeddingSpec, parse_embedding, sources_of
-from munchray.files import digest
+from munchray.files import digest, unwritable
 from munchray.settings import Job, TrialSettings
 
 
@@ -113,42 +113,70 @@ class DataSpec:
         )
 
 
-def prepare(job: Job, progress: Callable[[str], None]) -> DataSpec:
-    """Check the corpora and embeddings of a job and embed what is not embedded yet.
+@dataclass(frozen=True)
+class Inputs:
+    """What a job names, found and read: nothing is wrong with it."""
+
+    specs: list[EmbeddingSpec]
+    sources: dict[str, CorpusSource]
+    corpora: dict[str, dict[str, tuple[Sentence, ...]]]
+
+
+def read_inputs(job: Job) -> Inputs:
+    """Find every embedding and read every corpus that a job names; see that its folders can be written.
+
+    Raises:
+        InputError: every mistake in them.
+    """
+    problems: list[Problem] = []
+    specs, sources = _find_inputs(job, problems)
+    corpora = _load_all(sources, _splits_of(job), _limits(job), problems)
+    problems += unwritable({"storage": Path(job.storage), "features": Path(job.feature_folder)})
+    if problems:
+        raise InputError(*problems)
+    return Inputs(specs, sources, corpora)
+
+
+def prepare(job: Job, progress: Callable[[str], None], inputs: Inputs | None = None) -> DataSpec:
+    """Embed what is not embedded yet.
+
+    Args:
+        inputs: of the job, if they have been read.
 
     Raises:
         InputError: every mistake in the corpora and the ``embeddings:`` list.
     """
-    specs, sources = check_inputs(job)
-    limits, folder = _limits(job), Path(job.feature_folder)
-    splits = _splits_of(job)
-    corpora = _load_all(sources, splits, limits)
-    embedders = sources_of(specs, functools.partial(_training_text, corpora), _embedder_folder(job), progress)
+    inputs = inputs or read_inputs(job)
+    sources, corpora = inputs.sources, inputs.corpora
+    folder = Path(job.feature_folder)
+    embedders = sources_of(inputs.specs, functools.partial(_training_text, corpora), _embedder_folder(job), progress)
     for name, texts in corpora.items():
         for split, sentences in texts.items():
             progress(f"features of {name}/{split}")
             store.build([s.tokens for s in sentences], embedders, folder, progress)
     contents = {name: content_digest(texts) for name, texts in corpora.items()}
-    return DataSpec(sources, limits, tuple(e.fingerprint for e in embedders), folder, contents, splits)
+    marks = tuple(embedder.fingerprint for embedder in embedders)
+    return DataSpec(sources, _limits(job), marks, folder, contents, _splits_of(job))
 
 
 def open_embedders(job: Job, progress: Callable[[str], None]) -> list[Embedder]:
-    """The embedders of a job, opened, to embed new text with."""
-    specs, sources = check_inputs(job)
+    """The embedders of a job, opened, to embed new text with.
+
+    Raises:
+        InputError: an embedding or a corpus to train one on is missing or wrong.
+    """
+    problems: list[Problem] = []
+    specs, sources = _find_inputs(job, problems)
+    if problems:
+        raise InputError(*problems)
 
     def training_text() -> list[Sequence[str]]:
-        return _training_text(_load_all(sources, _splits_of(job), _limits(job)))
+        return _training_text(read_inputs(job).corpora)
 
     return [source.open() for source in sources_of(specs, training_text, _embedder_folder(job), progress)]
 
 
-def check_inputs(job: Job) -> tuple[list[EmbeddingSpec], dict[str, CorpusSource]]:
-    """Find every corpus and embedding a job names, reading none of them.
-
-    Raises:
-        InputError: all that is missing or misspelt.
-    """
-    problems: list[Problem] = []
+def _find_inputs(job: Job, problems: list[Problem]) -> tuple[list[EmbeddingSpec], dict[str, CorpusSource]]:
     specs: list[EmbeddingSpec] = []
     sources: dict[str, CorpusSource] = {}
     for entry in job.embeddings:
@@ -157,8 +185,6 @@ def check_inputs(job: Job) -> tuple[list[EmbeddingSpec], dict[str, CorpusSource]
     for name in (job.main, *job.auxiliaries):
         with _collected(problems):
             sources[name] = _source(name, job)
-    if problems:
-        raise InputError(*problems)
     return specs, sources
 
 
@@ -195,9 +221,11 @@ def _source(name: str, job: Job) -> CorpusSource:
 
 
 def _load_all(
-    sources: Mapping[str, CorpusSource], splits: Mapping[str, Sequence[str]], limits: Mapping[str, int | None]
+    sources: Mapping[str, CorpusSource],
+    splits: Mapping[str, Sequence[str]],
+    limits: Mapping[str, int | None],
+    problems: list[Problem],
 ) -> dict[str, dict[str, tuple[Sentence, ...]]]:
-    problems: list[Problem] = []
     corpora: dict[str, dict[str, tuple[Sentence, ...]]] = {name: {} for name in sources}
     for name, source in sources.items():
         for split in splits[name]:
@@ -205,8 +233,6 @@ def _load_all(
                 corpora[name][split] = load_split(source, split, limits[split])
         with _collected(problems):
             _check_types(name, corpora[name])
-    if problems:
-        raise InputError(*problems)
     return corpora
 
 
