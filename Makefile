@@ -12,7 +12,7 @@ demo: setup  ## quickstart search on the generated sample corpora; ends with a r
 	$(BIN)/munchray export jobs/quickstart.yaml --to models/quickstart
 
 test: setup lint  ## all tests, slow ones too, and the checks that CI runs
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-fast: setup  ## tests that start no server and train for seconds at most
 	$(BIN)/python -m pytest -m "not slow and not data"

@@ -1,58 +1,32 @@
-"""The ``munchray`` command: parse, call, explain. Exit codes: 0 done, 1 the work failed, 2 the input was wrong,
-130 interrupted. (typer)
-"""
+"""The ``munchray`` command: parse, call, explain. (typer)"""
 
 from __future__ import annotations
 
 import json
-import os
+import shlex
 import sys
+from io import TextIOWrapper
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from typer.core import TyperGroup
 
-from munchray import console
-from munchray.errors import InputError, Interrupted, Problem, WorkError
+from munchray import __version__, console
+from munchray.errors import InputError, Problem
+from munchray.exits import Commands
 
 if TYPE_CHECKING:
+    from munchray.search.search import Search
     from munchray.settings import Job
-    from munchray.training.data import DataSpec
-
-
-class Commands(TyperGroup):
-    """Turns what commands raise into a message and an exit code; no traceback for what a user can cause."""
-
-    def invoke(self, ctx: Any) -> Any:
-        """Run the command."""
-        try:
-            return super().invoke(ctx)
-        except InputError as error:
-            console.problems_found(error.problems)
-            raise typer.Exit(2) from None
-        except WorkError as error:
-            console.err.print(f"failed: {error}", style="bold red")
-            raise typer.Exit(1) from None
-        except Interrupted as stop:
-            console.err.print(f"stopped: {stop}")
-            raise typer.Exit(130) from None
-        except KeyboardInterrupt:
-            console.err.print("stopped. The same command goes on where it was.")
-            raise typer.Exit(130) from None
-        except BrokenPipeError:  # a reader such as `head` has had enough
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            raise typer.Exit(0) from None
-
+    from munchray.training.data import DataSpec, Inputs
 
 app = typer.Typer(
     cls=Commands,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="Search how a named entity tagger should be trained when many corpora are at hand.",
 )
-corpora_app = typer.Typer(help="List the corpora, check them against the paper's Table 1, or fetch them.")
+corpora_app = typer.Typer()
 app.add_typer(corpora_app, name="corpora")
 
 JobFile = Annotated[Path, typer.Argument(metavar="JOB", help="A job file, such as jobs/quickstart.yaml.")]
@@ -63,8 +37,28 @@ Overrides = Annotated[
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, only results and errors.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 DataDir = Annotated[
-    Path | None, typer.Option("--data-dir", help="Folder of the real corpora [default: $MUNCHRAY_DATA, else ./data].")
+    Path | None,
+    typer.Option("--data-dir", help="Folder of the real corpora.", show_default="$MUNCHRAY_DATA, else ./data"),
 ]
+ModelFolder = Annotated[Path, typer.Argument(metavar="MODEL", help="A folder that `munchray export` wrote.")]
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"munchray {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def munchray(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Search how a named entity tagger should be trained when many corpora are at hand.
+
+    Begin with: munchray search jobs/quickstart.yaml
+    """
 
 
 @corpora_app.callback(invoke_without_command=True)
@@ -73,7 +67,7 @@ def corpora(
     check: Annotated[bool, typer.Option("--check", help="Count every split and compare with Table 1.")] = False,
     data_dir: DataDir = None,
 ) -> None:
-    """List the corpora that can be named in a job.
+    """List the corpora that a job can name, check them against the paper's Table 1, or fetch them.
 
     Example: MUNCHRAY_DATA=~/corpora munchray corpora --check
     """
@@ -87,8 +81,12 @@ def corpora(
 
 @corpora_app.command("fetch")
 def fetch(
-    names: Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", help="Which [default: all eight].")] = None,
-    to: Annotated[Path | None, typer.Option("--to", help="Folder [default: $MUNCHRAY_DATA, else ./data].")] = None,
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="NAME", help="Which ones.", show_default="all eight")
+    ] = None,
+    to: Annotated[
+        Path | None, typer.Option("--to", help="Folder to write.", show_default="$MUNCHRAY_DATA, else ./data")
+    ] = None,
     base_url: Annotated[str | None, typer.Option(help="A mirror with the same paths as GitHub's raw files.")] = None,
     quiet: Quiet = False,
 ) -> None:
@@ -113,7 +111,8 @@ def embed(job_file: JobFile, overrides: Overrides = None, quiet: Quiet = False) 
 
     Example: munchray embed jobs/quickstart.yaml
     """
-    data = _prepare(_load(job_file, overrides), quiet)
+    job = _load(job_file, overrides)
+    data = _prepare(job, _read_inputs(job, quiet), quiet)
     console.out.print(f"Features are in {data.store}")
 
 
@@ -121,19 +120,22 @@ def embed(job_file: JobFile, overrides: Overrides = None, quiet: Quiet = False) 
 def train(job_file: JobFile, overrides: Overrides = None, quiet: Quiet = False) -> None:
     """Train one setting in this process, without Ray: the job's own values, the auxiliaries as listed.
 
-    Example: munchray train jobs/quickstart.yaml --set learning_rate=0.05 --set max_epochs=3
+    Example: munchray train jobs/quickstart.yaml --set learning_rate=0.05
     """
-    job = _load(job_file, overrides)
-    data = _prepare(job, quiet)
     from munchray.search.search import search_folder
     from munchray.training.trial import device_for, run_trial, use_threads
 
+    job = _load(job_file, overrides)
+    device = device_for(job.device)
+    data = _prepare(job, _read_inputs(job, quiet), quiet)
     settings = job.first_trial()
     use_threads(job.resources_per_trial.cpu)
     folder = search_folder(job) / "single" / settings.signature(data.fingerprint())
+    if (folder / "result.json").exists():
+        console.note("This setting has been trained before; its result:", quiet=quiet)
     with console.EpochLines(quiet) as lines:
         opened = data.open(settings)
-        result = run_trial(settings, opened, folder, device=device_for(job.device), report=lines.show, tick=lines.tick)
+        result = run_trial(settings, opened, folder, device=device, report=lines.show, tick=lines.tick)
     for corpus, counts in result.dev.items():
         scores = f"dev P {counts.precision:.2f}  R {counts.recall:.2f}  F1 {counts.f1:.2f}"
         console.out.print(f"{corpus}: {scores}")
@@ -146,27 +148,27 @@ def search(
     job_file: JobFile,
     overrides: Overrides = None,
     address: Annotated[
-        str | None, typer.Option(help="A Ray cluster: auto or HOST:PORT [default: this machine].")
+        str | None, typer.Option(help="A Ray cluster: auto or HOST:PORT.", show_default="this machine")
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Insist on going on with a search that exists.")] = False,
     quiet: Quiet = False,
 ) -> None:
     """Search orders, learning rate and batch size; the same command again goes on where it was.
 
-    Examples:
+    Example: munchray search jobs/quickstart.yaml
 
-        munchray search jobs/quickstart.yaml
-
-        munchray search jobs/ncbi_disease_stack.yaml --address auto --set trials=100
+    Example: munchray search jobs/quickstart.yaml --address auto --set trials=30
     """
-    job = _load(job_file, overrides)
     from munchray.search.search import Search
-    from munchray.training.data import check_inputs
 
-    check_inputs(job)
+    job = _load(job_file, overrides)
+    inputs = _read_inputs(job, quiet)
     view = console.SearchView(job.trials, quiet)
     work = Search(job, view, resume=resume)
-    _run_search(work, view, address, quiet)
+    if work.trials_left > 0:
+        _run_search(work, inputs, view, address, quiet)
+    else:
+        console.note(f"All {job.trials} trials of {job.name} are done; --set trials=N adds more.", quiet=quiet)
     _report_search(job_file, work, overrides or [])
 
 
@@ -190,7 +192,7 @@ def results(job_file: JobFile, overrides: Overrides = None, as_json: AsJson = Fa
 def export(
     job_file: JobFile,
     to: Annotated[Path, typer.Option("--to", help="Folder to write; an older export there is replaced.")],
-    trial: Annotated[int | None, typer.Option(help="Number of the trial [default: the best].")] = None,
+    trial: Annotated[int | None, typer.Option(help="Number of the trial.", show_default="the best")] = None,
     overrides: Overrides = None,
     quiet: Quiet = False,
 ) -> None:
@@ -202,42 +204,56 @@ def export(
 
     job = _load(job_file, overrides)
     number = export_trial(job, trial, to, lambda line: console.note(line, quiet=quiet))
-    console.out.print(f"trial {number:04d} is now in {to}. Try: echo 'Some text.' | munchray predict {to}")
+    place = shlex.quote(str(to))
+    console.out.print(f"trial {number:04d} is now in {to}. Try: echo 'Some text.' | munchray predict {place}")
 
 
 @app.command()
 def predict(
-    model: Annotated[Path, typer.Argument(help="A folder that `munchray export` wrote.")],
-    file: Annotated[str, typer.Argument(help="A file of text or of one token a line; - reads standard input.")] = "-",
-    columns: Annotated[bool | None, typer.Option("--columns/--text", help="[default: by the file's name]")] = None,
-    output: Annotated[str, typer.Option(help="conll, json or spans [default: spans on a terminal]")] = "",
+    model: ModelFolder,
+    file: Annotated[
+        str,
+        typer.Argument(metavar="FILE", help="Text, or one token a line; may be .gz.", show_default="standard input"),
+    ] = "-",
+    columns: Annotated[
+        bool | None,
+        typer.Option("--columns/--text", help="One token a line, or text.", show_default="by the file's name"),
+    ] = None,
+    output: Annotated[
+        str,
+        typer.Option(metavar="FORM", help="conll, json or spans.", show_default="spans on a terminal, else conll"),
+    ] = "",
 ) -> None:
     """Tag raw text or a file of columns.
 
-    Examples:
+    Example: echo "She has cystic fibrosis." | munchray predict models/ncbi
 
-        echo "Mutations cause cystic fibrosis." | munchray predict models/quickstart
-
-        munchray predict models/quickstart data/ncbi-disease/test.tsv.gz > tagged.tsv
+    Example: munchray predict models/ncbi test.tsv.gz > tagged.tsv
     """
     from munchray.tagging.predict import OUTPUTS, tag_file
 
     form = output or ("spans" if console.out.is_terminal else "conll")
     if form not in OUTPUTS:
         raise InputError(Problem("--output", f"'{form}'", f"one of {', '.join(OUTPUTS)}"))
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(encoding="utf-8")  # as the input, whatever the locale
     for piece in tag_file(model, file, columns, form):
         if isinstance(piece, str):
             sys.stdout.write(piece)
         else:
             console.coloured(piece)
+    sys.stdout.flush()
 
 
 @app.command()
 def evaluate(
-    model: Annotated[Path, typer.Argument(help="A folder that `munchray export` wrote.")],
-    corpus: Annotated[str, typer.Argument(metavar="CORPUS[/SPLIT]", help="Such as ncbi-disease/test.")],
+    model: ModelFolder,
+    corpus: Annotated[
+        str, typer.Argument(metavar="CORPUS[/SPLIT]", help="A known corpus, such as ncbi-disease/test, or a folder.")
+    ],
     data_dir: DataDir = None,
     as_json: AsJson = False,
+    quiet: Quiet = False,
 ) -> None:
     """Score a model on a split by exact spans, with seqeval as the judge.
 
@@ -245,7 +261,8 @@ def evaluate(
     """
     from munchray.tagging.predict import evaluate as score
 
-    scores = score(model, corpus, data_dir)
+    with console.working("evaluating", quiet) as say:
+        scores = score(model, corpus, data_dir, say)
     if as_json:
         print(json.dumps(scores, indent=2))
         return
@@ -258,7 +275,7 @@ def evaluate(
 
 def main() -> None:
     """Entry point."""
-    app()
+    app(prog_name="munchray")
 
 
 def _list_corpora(data_dir: Path | None) -> None:
@@ -282,12 +299,10 @@ def _check_corpora(data_dir: Path | None) -> None:
         for name in TABLE_1:
             say(name)
             measured += [check_split(name, split, data_dir) for split in SPLITS]
-    rows = [
-        (f"{row.corpus}/{row.split}", *(f"{n:,}" for n in row.measured or ()), row.verdict)
-        if row.measured
-        else (f"{row.corpus}/{row.split}", "-", "-", "-", row.verdict)
-        for row in measured
-    ]
+    rows = []
+    for row in measured:
+        counts = [f"{n:,}" for n in row.measured] if row.measured else ["-", "-", "-"]
+        rows.append((f"{row.corpus}/{row.split}", *counts, row.verdict))
     console.table("Counts against Table 1", ("split", "sentences", "words", "annotations", "Table 1"), rows)
     missing = [row for row in measured if row.measured is None]
     if missing:
@@ -300,42 +315,49 @@ def _load(job_file: Path, overrides: list[str] | None) -> Job:
     return load_job(job_file, overrides or [])
 
 
-def _prepare(job: Job, quiet: bool) -> DataSpec:
+def _read_inputs(job: Job, quiet: bool) -> Inputs:
+    from munchray.training.data import read_inputs
+
+    with console.working("reading corpora", quiet):
+        return read_inputs(job)
+
+
+def _prepare(job: Job, inputs: Inputs, quiet: bool) -> DataSpec:
     from munchray.training.data import prepare
 
     with console.working("preparing features", quiet) as say:
-        return prepare(job, say)
+        return prepare(job, say, inputs)
 
 
-def _run_search(work: Any, view: console.SearchView, address: str | None, quiet: bool) -> None:
-    if work.trials_left <= 0:
-        console.note(
-            f"All {work.job.trials} trials of {work.job.name} are done; --set trials=N adds more.", quiet=quiet
-        )
-        return
+def _run_search(work: Search, inputs: Inputs, view: console.SearchView, address: str | None, quiet: bool) -> None:
     from munchray.search import tuner
 
     tuner.connect(address)
     concurrent = tuner.slots(work.job)
-    data = _prepare(work.job, quiet)
+    data = _prepare(work.job, inputs, quiet)
     work.start(data.fingerprint())
     console.note(f"{work.trials_left} trials to run, {concurrent} at a time; Ctrl-C stops cleanly", quiet=quiet)
     with view.shown():
         tuner.run(work, data, concurrent)
 
 
-def _report_search(job_file: Path, work: Any, overrides: list[str]) -> None:
+def _report_search(job_file: Path, work: Search, overrides: list[str]) -> None:
     from munchray.search.results import ranking
-    from munchray.search.tracking import default_uri
 
     job = work.job
     ranked = ranking(job)
     console.show_ranking(ranked, job.main)
-    best = ranked.best
-    again = " ".join([str(job_file), *(f"--set '{text}'" for text in overrides)])
-    console.out.print(
-        f"\nBest model: trial {best.number:04d}, dev F1 {best.dev_f1:.2f}, in {work.trial_folder(best.number) / 'model'}"
-    )
+    best, folder = ranked.best, work.trial_folder(ranked.best.number) / "model"
+    again = shlex.join([str(job_file), *(word for text in overrides for word in ("--set", text))])
+    console.out.print(f"\nBest model: trial {best.number:04d}, dev F1 {best.dev_f1:.2f}, in {folder}")
     console.out.print(f"Take it away:  munchray export {again} --to models/{job.name}")
     console.out.print(f"Tag with it:   echo 'Your text.' | munchray predict models/{job.name}")
-    console.out.print(f"Look at it:    mlflow ui --backend-store-uri {job.tracking_uri or default_uri(work.folder)}")
+    console.out.print(f"Look at it:    {_how_to_look(job, work.folder)}")
+
+
+def _how_to_look(job: Job, folder: Path) -> str:
+    from munchray.search.tracking import default_uri
+
+    uri = job.tracking_uri or default_uri(folder)
+    is_server = uri.startswith(("http://", "https://"))
+    return uri if is_server else f"mlflow ui --backend-store-uri {shlex.quote(uri)}"

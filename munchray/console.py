@@ -1,4 +1,4 @@
-"""What a person sees while work goes on and when it is done: tables, progress, plain lines where no one looks. (rich)"""
+"""What a person sees while work goes on and when it is done; plain lines where no one looks. (rich)"""
 
 from __future__ import annotations
 
@@ -24,14 +24,24 @@ if TYPE_CHECKING:  # the command line starts without torch, optuna and ray
 SECONDS_BETWEEN_LINES = 5.0
 """Where progress is plain lines, a log should stay short."""
 
-out = Console(highlight=False, soft_wrap=True)
-err = Console(stderr=True, highlight=False, soft_wrap=True)
+NARROW = ("order", "trial", "lr", "batch", "dev F1", "minutes")
+ROOM_FOR_ALL = 110
+"""Characters a line from which on the ranking shows more than `NARROW`."""
+
+# Paths and error texts may hold brackets and colons: no markup, no emoji.
+out = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
+err = Console(stderr=True, highlight=False, soft_wrap=True, markup=False, emoji=False)
 
 
 def problems_found(problems: Sequence[Problem]) -> None:
     """Every mistake in the input, to stderr."""
     for problem in problems:
-        err.print(Text("error: ", style="bold red"), Text(str(problem)), sep="")
+        failed(str(problem), "error")
+
+
+def failed(message: str, kind: str = "failed") -> None:
+    """Why there is no result, to stderr."""
+    err.print(Text(f"{kind}: ", style="bold red"), Text(message), sep="")
 
 
 def note(message: str, *, quiet: bool = False) -> None:
@@ -41,7 +51,7 @@ def note(message: str, *, quiet: bool = False) -> None:
 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], numeric_from: int = 1) -> None:
-    """A table to stdout; tab-separated lines when stdout is no terminal. Columns from ``numeric_from`` on are numbers."""
+    """A table to stdout, numbers from column ``numeric_from`` on; tab-separated lines when stdout is no terminal."""
     if not out.is_terminal:
         for row in (columns, *rows):
             print("\t".join(row))
@@ -72,7 +82,10 @@ def show_ranking(ranking: Ranking, main: str) -> None:
         )
         for trial in ranking.trials
     ]
-    table(f"{main}: {len(rows)} finished trials, best first", columns, rows)
+    shown = NARROW if out.is_terminal and out.width < ROOM_FOR_ALL else columns
+    places = [columns.index(name) for name in shown]
+    title = f"{main}: {len(rows)} finished trials, best first"
+    table(title, shown, [[row[place] for place in places] for row in rows])
     for number, reason in ranking.failed:
         out.print(Text(f"failed {number:04d}: {reason}"))
     if ranking.running:
@@ -117,7 +130,11 @@ class EpochLines:
             f"{report.dev_precision:>6.2f} {report.dev_recall:>6.2f} {report.dev_f1:>7.2f} {report.updates:>8} "
             f"{report.tokens_per_second:>9,.0f} {report.clipped_share:>8.1%}"
         )
+        if self._status:  # or the line would be written behind the counter
+            self._status.stop()
         out.print(Text(line))
+        if self._status:
+            self._status.start()
 
 
 class SearchView:
@@ -216,8 +233,8 @@ def working(what: str, quiet: bool = False) -> Iterator[Callable[[str], None]]:
     if quiet:
         yield lambda line: None
     elif err.is_terminal:
-        with err.status(what) as status:
-            yield lambda line: status.update(f"{what}: {line}")
+        with err.status(Text(what)) as status:
+            yield lambda line: status.update(Text(f"{what}: {line}"))
     else:
         said = 0.0
 

@@ -108,7 +108,7 @@ def order_text(order: Sequence[str]) -> str:
 
 @cache
 def _count_by_type(counts: tuple[int, ...], last: int, length: int) -> int:
-    """Allowed orders of ``length``; ``counts[t]`` auxiliaries of type t are left, the one before was of type ``last``."""
+    """Allowed orders of ``length``: ``counts[t]`` auxiliaries of type t are left, the last was of type ``last``."""
     if length == 0:
         return 1
     return sum(

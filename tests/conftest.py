@@ -31,3 +31,11 @@ def real_data():
 def real_embeddings():
     """The folder of the small embeddings."""
     return _folder("MUNCHRAY_EMBEDDINGS", "embeddings")
+
+
+@pytest.fixture(scope="session")
+def small_model(tmp_path_factory):
+    """A model that finds diseases of a sample corpus, exported; made once for all tests that need one."""
+    from small_model import train_and_export
+
+    return train_and_export(tmp_path_factory.mktemp("small_model"))

@@ -1,3 +1,5 @@
+"""The CRF against enumeration of all paths, and against Flair."""
+
 import itertools
 
 import pytest

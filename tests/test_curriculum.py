@@ -1,3 +1,5 @@
+"""Every regime as a literal trace of its batches."""
+
 import itertools
 from collections import Counter
 

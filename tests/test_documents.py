@@ -1,3 +1,5 @@
+"""YAML files with all that can be wrong in them."""
+
 import math
 import os
 

@@ -1,3 +1,5 @@
+"""Job files: defaults, rules, overrides, and every mistake at once."""
+
 import json
 
 import pytest

@@ -1,3 +1,5 @@
+"""Orders against enumeration of all permutations."""
+
 import itertools
 
 import pytest

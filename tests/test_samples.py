@@ -1,3 +1,5 @@
+"""The generated corpora: always the same, well formed, hard in the right way."""
+
 import os
 import subprocess
 import sys

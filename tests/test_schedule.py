@@ -1,3 +1,5 @@
+"""The learning rate against hand-worked cases, and against Flair."""
+
 import random
 
 import pytest

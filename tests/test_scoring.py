@@ -1,3 +1,5 @@
+"""Exact-span scores against seqeval and the paper."""
+
 import random
 
 import pytest

@@ -1,3 +1,5 @@
+"""Seeds by name."""
+
 from munchray.seeds import generator, seed_of
 
 

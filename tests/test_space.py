@@ -1,3 +1,5 @@
+"""Search-space files."""
+
 import pytest
 from pydantic import ValidationError
 

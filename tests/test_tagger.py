@@ -1,3 +1,5 @@
+"""The tagger against packed LSTMs, mixed batches, dropout."""
+
 import pytest
 import torch
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence

@@ -1,3 +1,5 @@
+"""Trials on toy corpora: regimes, determinism, interruption."""
+
 import dataclasses
 import math
 

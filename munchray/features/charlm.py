@@ -10,9 +10,11 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from munchray.errors import WorkError
 from munchray.files import read_json, write_json
 
 WINDOW_TOKENS = 16_384  # sentences are sorted by length inside a window; bounds what waits to be handed out
@@ -149,7 +151,10 @@ class CharacterEmbedder:
         """Write the model without its decoder, its alphabet and how it is read."""
         folder.mkdir(parents=True, exist_ok=True)
         weights = {n: w.contiguous() for n, w in self.model.state_dict().items() if not n.startswith("decoder.")}
-        save_file(weights, folder / "weights.safetensors")
+        try:
+            save_file(weights, folder / "weights.safetensors")
+        except SafetensorError as error:
+            raise WorkError(f"{folder} cannot be written: {error}") from None
         shape = {
             "embedding_size": self.model.encoder.embedding_dim,
             "hidden_size": self.model.rnn.hidden_size,

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from munchray.errors import InputError, Problem
+from munchray.errors import InputError, Problem, WorkError
 from munchray.files import read_json, write_json
 
 SMALLEST, LARGEST = 3, 6  # characters of an n-gram
@@ -63,10 +64,11 @@ class WordVectors:
     def save(self, folder: Path) -> None:
         """Write the tables as safetensors, the words and settings as JSON."""
         folder.mkdir(parents=True, exist_ok=True)
-        save_file(
-            {name: np.ascontiguousarray(t) for name, t in self._tables().items()},
-            folder / "vectors.safetensors",
-        )
+        tables = {name: np.ascontiguousarray(table) for name, table in self._tables().items()}
+        try:
+            save_file(tables, folder / "vectors.safetensors")
+        except SafetensorError as error:
+            raise WorkError(f"{folder} cannot be written: {error}") from None
         words = sorted(self.numbers, key=self.numbers.__getitem__)
         (folder / "vocabulary.json").write_text(json.dumps(words), encoding="utf-8")
         write_json(folder / "embedder.json", self._about())

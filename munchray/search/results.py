@@ -70,7 +70,8 @@ def ranking(job: Job) -> Ranking:
     if not (folder / "job.json").exists():
         found = "there is no search of this job"
         raise InputError(Problem(str(folder), found, fix="Start it with: munchray search JOB"))
-    study = Study.open(folder, job.name, job.search_space, job.order_rule(), job.auxiliaries, job.sampler, job.seed)
+    space, rule = job.search_space, job.order_rule()
+    study = Study.open(folder, job.name, space, rule, job.auxiliaries, job.sampler, job.seed, repair=False)
     trials = [_ranked(trial.number, folder, job) for trial in study.finished()]
     trials.sort(key=lambda trial: (-trial.dev_f1, trial.number))
     return Ranking(trials, study.failed(), [s.number for s in study.running()], folder)

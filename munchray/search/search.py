@@ -12,11 +12,14 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
 from munchray.errors import InputError, Problem
 from munchray.files import digest, read_json, write_json
+from munchray.search.encoding import Encoding
+from munchray.search.samplers import make_sampler
 from munchray.search.study import Study, Suggestion
 from munchray.search.tracking import Tracker, default_uri
 from munchray.settings import Job, TrialSettings
@@ -63,8 +66,8 @@ class Search:
         resume: insist that there is a search to go on with.
 
     Raises:
-        InputError: the storage cannot be written; the job differs from the one the search was started with; nothing
-            to resume.
+        InputError: the job differs from the one the search was started with; nothing to resume; the space does not
+            fit the sampler.
     """
 
     def __init__(self, job: Job, watcher: Watcher, *, resume: bool = False) -> None:
@@ -72,10 +75,7 @@ class Search:
         self.folder = search_folder(job)
         self.watcher = watcher
         _check_same_job(job, self.folder, resume)
-        self._study = Study.open(
-            self.folder, job.name, job.search_space, job.order_rule(), job.auxiliaries, job.sampler, job.seed
-        )
-        self._interrupted = self._study.running()
+        make_sampler(job.sampler, Encoding(job.search_space, job.order_rule(), job.auxiliaries), job.seed)
         # On a server that many people share, two searches may have the same name.
         search_id = f"{job.name} {digest(str(self.folder))[:6]}"
         self._tracker = Tracker(job.tracking_uri or default_uri(self.folder), job.name, search_id, watcher.warn)
@@ -84,18 +84,33 @@ class Search:
         """Open the search's run in MLflow and note the job.
 
         Raises:
-            InputError: MLflow cannot be reached; or text or embeddings differ from those the search started with.
+            InputError: the storage cannot be written; MLflow cannot be reached; or text or embeddings differ from
+                those the search started with.
         """
         _check_same_data(self.folder, data_fingerprint)
+        self.folder.mkdir(parents=True, exist_ok=True)
         described = self.job.model_dump(mode="json")
         params = {key: value for key, value in described.items() if key not in ("search_space", "corpora")}
         texts = {"job.json": json.dumps(described, indent=2)}
         self._tracker.start_search(params, {"munchray.data": data_fingerprint}, texts)
         write_json(self.folder / "job.json", {"job": described, "data": data_fingerprint})
 
+    @cached_property
+    def _study(self) -> Study:
+        job = self.job
+        return Study.open(
+            self.folder, job.name, job.search_space, job.order_rule(), job.auxiliaries, job.sampler, job.seed
+        )
+
+    @cached_property
+    def _interrupted(self) -> list[Suggestion]:
+        return self._study.running()
+
     @property
     def trials_left(self) -> int:
         """How many trials are still to be handed out, interrupted ones included."""
+        if not (self.folder / "job.json").exists():  # not started: nothing may be written yet
+            return self.job.trials
         counts = self._study.counts()
         wanted = min(self.job.trials, self._study.size or self.job.trials)
         return wanted - counts["finished"] - counts["failed"] - counts["running"] + len(self._interrupted)

@@ -64,8 +64,13 @@ class Study:
         auxiliaries: Sequence[str],
         sampler_name: str,
         seed: int,
+        *,
+        repair: bool = True,
     ) -> Study:
         """Create or continue ``folder/study.journal``.
+
+        Args:
+            repair: end the trials that a killed process left half suggested; False while another process may search.
 
         Raises:
             InputError: the space and the sampler do not fit, or the file is not a journal or cannot be written.
@@ -84,7 +89,8 @@ class Study:
             fix = "Move it away: the search then starts anew"
             raise InputError(Problem(str(path), found, fix=fix)) from error
         study._check_space(path)
-        study._fail_half_suggested()
+        if repair:
+            study._fail_half_suggested()
         return study
 
     @property
@@ -129,7 +135,7 @@ class Study:
 
     def running(self) -> list[Suggestion]:
         """Trials suggested and not ended, by number: after a crash, those to train again."""
-        return [self._suggestion(trial) for trial in self._trials(TrialState.RUNNING)]
+        return [self._suggestion(trial) for trial in self._trials(TrialState.RUNNING) if self._is_whole(trial)]
 
     def finished(self) -> list[FinishedTrial]:
         """Trials with a score, by number."""
@@ -170,8 +176,11 @@ class Study:
     def _fail_half_suggested(self) -> None:
         """A process killed while it wrote a suggestion leaves a trial nobody trains."""
         for trial in self._trials(TrialState.RUNNING):
-            if not trial.params.keys() >= self._encoding.distributions.keys():
+            if not self._is_whole(trial):
                 self.fail(trial.number, "the search was stopped while this trial was being suggested")
+
+    def _is_whole(self, trial: FrozenTrial) -> bool:
+        return bool(trial.params.keys() >= self._encoding.distributions.keys())
 
     def _set_attributes(self, number: int, attributes: Mapping[str, Any]) -> None:
         for name, value in attributes.items():

@@ -89,7 +89,9 @@ def run(search: Search, data: DataSpec, concurrent: int) -> None:
 def _tuner(search: Search, data: DataSpec, concurrent: int) -> tune.Tuner:
     job = search.job
     resources = {"cpu": job.resources_per_trial.cpu, "gpu": job.resources_per_trial.gpu}
-    trainable = tune.with_parameters(train, data=data, search_folder=search.folder, device=job.device)
+    # A trial that was given no GPU leaves those it may see to others.
+    device = job.device if job.resources_per_trial.gpu else "cpu"
+    trainable = tune.with_parameters(train, data=data, search_folder=search.folder, device=device)
     return tune.Tuner(
         tune.with_resources(trainable, resources),
         tune_config=tune.TuneConfig(
@@ -124,7 +126,7 @@ def train(config: dict[str, Any], data: DataSpec, search_folder: Path, device: s
             device=device_for(device),
             report=lambda report: tune.report(asdict(report)),
         )
-    except WorkError as error:  # trying again would end the same way
+    except (InputError, WorkError) as error:  # trying again would end the same way
         tune.report({"failed": str(error)})
         return
     tune.report({"finished": True})

@@ -71,7 +71,6 @@ class SentenceLimits(BaseModel):
     model_config = STRICT
     train: PositiveInt | None = None
     dev: PositiveInt | None = None
-    test: PositiveInt | None = None
 
 
 class Job(TrainingSettings):
@@ -143,6 +142,15 @@ class Job(TrainingSettings):
             found = f"resources_per_trial.gpu is {resources.gpu}"
             raise RuleError([Mistake(keys, found, "a fraction of one GPU or a whole number of them")])
         return resources
+
+    @field_validator("device")
+    @classmethod
+    def _cuda_has_a_gpu(cls, device: str, info: ValidationInfo) -> str:
+        resources = info.data.get("resources_per_trial")
+        if device == "cuda" and resources is not None and not resources.gpu:
+            fix = "Set resources_per_trial: {gpu: 1}, or a fraction for several trials on a GPU"
+            raise RuleError([Mistake(("device",), "device is cuda, but a trial gets no GPU", fix=fix)])
+        return device
 
     @field_validator("max_sentences", mode="before")
     @classmethod

@@ -24,6 +24,8 @@ from munchray.tagging.tagger import Tagger
 from munchray.tagging.weights import load_model, read_description
 
 BATCH = 32
+BATCH_TOKENS = 4096
+"""Padding included, unless one sentence has more."""
 WINDOW = 1024
 """Sentences read ahead and sorted by length, so that batches are even and memory stays bounded."""
 
@@ -65,27 +67,26 @@ class Model:
             InputError: not such a folder, or a damaged one.
         """
         tagger, description = load_model(folder)
-        places = sorted((folder / "embeddings").glob("*"), key=lambda path: int(path.name))
-        if not places:
-            found, fix = "a model without embeddings", "Name a folder that `munchray export` wrote"
-            raise InputError(Problem(str(folder), found, "a folder embeddings/ in it", fix))
-        return cls(tagger, [load_embedder(place) for place in places], description["main"])
+        numbered = [path for path in (folder / "embeddings").glob("*") if path.name.isdecimal()]
+        embedders = [load_embedder(path) for path in sorted(numbered, key=lambda path: int(path.name))]
+        width = sum(embedder.width for embedder in embedders)
+        if width != description["width"]:
+            found = f"its embeddings give {width} numbers a token"
+            fix = "Name a folder that `munchray export` wrote, and all of it"
+            raise InputError(Problem(str(folder), found, f"{description['width']}, as its tagger reads", fix))
+        return cls(tagger, embedders, description["main"])
 
     def tag(self, sentences: Iterable[Sequence[str]]) -> Iterator[list[str]]:
         """IOB2 tags of each sentence (its tokens), in order, in bounded memory."""
         rest = iter(sentences)
         while window := list(islice(rest, WINDOW)):
-            by_length = sorted(range(len(window)), key=lambda i: len(window[i]))
             tags: list[list[str]] = [[] for _ in window]
-            for start in range(0, len(by_length), BATCH):
-                chosen = [i for i in by_length[start : start + BATCH] if window[i]]
+            for chosen in _batches([len(sentence) for sentence in window]):
                 for i, found in zip(chosen, self._tag_batch([window[i] for i in chosen]), strict=True):
                     tags[i] = found
             yield from tags
 
     def _tag_batch(self, sentences: Sequence[Sequence[str]]) -> list[list[str]]:
-        if not sentences:
-            return []
         lengths = np.array([len(sentence) for sentence in sentences])
         width = sum(embedder.width for embedder in self._embedders)
         features = np.zeros((len(sentences), int(lengths.max()), width), np.float32)
@@ -98,3 +99,16 @@ class Model:
             column += embedder.width
         paths = self._tagger.decode(torch.from_numpy(features), torch.from_numpy(lengths), self.main)
         return [iobes_to_iob2(path) for path in paths]
+
+
+def _batches(lengths: Sequence[int]) -> Iterator[list[int]]:
+    """Places of sentences of similar length; those without tokens are left out."""
+    batch: list[int] = []
+    for place in sorted(range(len(lengths)), key=lambda place: lengths[place]):
+        if batch and (len(batch) == BATCH or lengths[place] * (len(batch) + 1) > BATCH_TOKENS):
+            yield batch
+            batch = []
+        if lengths[place]:
+            batch.append(place)
+    if batch:
+        yield batch

@@ -1,4 +1,4 @@
-"""Text in, tagged text out: raw text or columns to tokens; tokens and tags to columns, JSON lines or colours. (segtok)"""
+"""Text in, tagged text out: raw text or columns to tokens; tags to columns, JSON lines or colours. (segtok)"""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from segtok.segmenter import split_single
 
+from munchray.corpora.columns import DOCUMENT_START
 from munchray.corpora.tags import spans_of
 from munchray.errors import InputError, Problem
 
@@ -46,19 +47,30 @@ def read_text(lines: Iterable[str]) -> Iterator[Sentence]:
                 yield Sentence(text, tuple(Token(m[0], m.start(), m.end()) for m in TOKEN.finditer(text)))
 
 
-def read_columns(lines: Iterable[str]) -> Iterator[Sentence]:
-    """Sentences of a file with a token first on each line and a blank line after each sentence."""
+def read_columns(lines: Iterable[str], name: str) -> Iterator[Sentence]:
+    """Sentences of a file with a token first on each line and a blank line after each sentence.
+
+    Lines are cut as the corpora's are: at tabs if there is one, else at spaces, and at nothing else.
+
+    Raises:
+        InputError: a line that begins with a tab, so that it has no token.
+    """
     words: list[str] = []
-    for line in lines:
-        columns = line.split("\t") if "\t" in line else line.split()
-        word = columns[0].strip() if columns else ""
-        if word and word != "-DOCSTART-":
-            words.append(word)
+    for number, line in enumerate(lines, 1):
+        if line and not line.isspace() and not line.startswith(DOCUMENT_START):
+            words.append(_first_column(line, f"{name}:{number}"))
         elif words:
             yield from_words(words)
             words = []
     if words:
         yield from_words(words)
+
+
+def _first_column(line: str, where: str) -> str:
+    word = line.split("\t")[0].strip(" ") if "\t" in line else line.strip(" ").split(" ")[0]
+    if not word:
+        raise InputError(Problem(where, "an empty token", "a token", "Only an empty line ends a sentence"))
+    return word
 
 
 def from_words(words: Sequence[str]) -> Sentence:

@@ -9,7 +9,7 @@ from typing import Any
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from munchray.errors import InputError, Problem
+from munchray.errors import InputError, Problem, WorkError
 from munchray.files import digest, read_json, write_json, written_aside
 from munchray.settings import TrialSettings
 from munchray.tagging.tagger import Tagger
@@ -19,8 +19,15 @@ VERSION = 1
 
 
 def save(tagger: Tagger, path: Path) -> None:
-    """Write the weights, from whatever device they are on."""
-    save_file({name: value.cpu().contiguous() for name, value in tagger.state_dict().items()}, path)
+    """Write the weights, from whatever device they are on.
+
+    Raises:
+        WorkError: the disk refuses.
+    """
+    try:
+        save_file({name: value.cpu().contiguous() for name, value in tagger.state_dict().items()}, path)
+    except SafetensorError as error:
+        raise WorkError(f"{path} cannot be written: {error}") from None
 
 
 def load(tagger: Tagger, path: Path) -> None:
@@ -61,14 +68,18 @@ def load_model(folder: Path) -> tuple[Tagger, dict[str, Any]]:
         InputError: the folder holds no model of this format, or a damaged one.
     """
     description = read_description(folder)
-    settings = TrialSettings(**description["settings"])
-    tagger = Tagger(
-        description["width"],
-        description["tag_sets"],
-        hidden_size=settings.hidden_size,
-        word_dropout=settings.word_dropout,
-        locked_dropout=settings.locked_dropout,
-    )
+    try:
+        settings = TrialSettings(**description["settings"])
+        tagger = Tagger(
+            description["width"],
+            description["tag_sets"],
+            hidden_size=settings.hidden_size,
+            word_dropout=settings.word_dropout,
+            locked_dropout=settings.locked_dropout,
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        problem = Problem(str(folder / "model.json"), f"damaged ({error!r})", "the file that was exported")
+        raise InputError(problem) from None
     path = folder / "weights.safetensors"
     try:
         load(tagger, path)
@@ -90,7 +101,7 @@ def read_description(folder: Path) -> dict[str, Any]:
         raise InputError(Problem(str(folder), "not a model folder", "model.json and weights in it", fix)) from None
     if not isinstance(description, dict) or description.get("format") != FORMAT:
         raise InputError(Problem(str(folder / "model.json"), "not the description of a munchray model", "", fix))
-    if description["version"] != VERSION:
-        found = f"model format version {description['version']}"
+    if description.get("version") != VERSION:
+        found = f"model format version {description.get('version')}"
         raise InputError(Problem(str(folder), found, f"version {VERSION}", "Use the munchray that exported it"))
     return description

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +21,7 @@ from munchray.corpora.tags import iob2_to_iobes, tag_set
 from munchray.errors import InputError, Problem, WorkError
 from munchray.features import store
 from munchray.features.sources import Embedder, EmbeddingSpec, parse_embedding, sources_of
-from munchray.files import digest, unwritable
+from munchray.files import digest
 from munchray.settings import Job, TrialSettings
 
 
@@ -129,9 +130,9 @@ def read_inputs(job: Job) -> Inputs:
         InputError: every mistake in them.
     """
     problems: list[Problem] = []
-    specs, sources = _find_inputs(job, problems)
+    specs, sources = _specs(job, problems), _sources(job, problems)
     corpora = _load_all(sources, _splits_of(job), _limits(job), problems)
-    problems += unwritable({"storage": Path(job.storage), "features": Path(job.feature_folder)})
+    problems += _unwritable(job)
     if problems:
         raise InputError(*problems)
     return Inputs(specs, sources, corpora)
@@ -166,7 +167,7 @@ def open_embedders(job: Job, progress: Callable[[str], None]) -> list[Embedder]:
         InputError: an embedding or a corpus to train one on is missing or wrong.
     """
     problems: list[Problem] = []
-    specs, sources = _find_inputs(job, problems)
+    specs = _specs(job, problems)
     if problems:
         raise InputError(*problems)
 
@@ -176,16 +177,36 @@ def open_embedders(job: Job, progress: Callable[[str], None]) -> list[Embedder]:
     return [source.open() for source in sources_of(specs, training_text, _embedder_folder(job), progress)]
 
 
-def _find_inputs(job: Job, problems: list[Problem]) -> tuple[list[EmbeddingSpec], dict[str, CorpusSource]]:
+def _unwritable(job: Job) -> Iterator[Problem]:
+    """Folders of a job in which nothing can be written; none is made now."""
+    for key, text in (("storage", job.storage), ("features", job.features)):
+        if not text:
+            continue
+        folder = Path(text)
+        there = next(place for place in (folder, *folder.parents) if place.exists())
+        if "://" in text:
+            yield Problem(f"job {job.name}", f"{key} is {text}", "a folder, which may be on a shared disk")
+        elif not there.is_dir():
+            yield Problem(f"job {job.name}", f"{key} is {folder}, but {there} is a file", "a folder")
+        elif not os.access(there, os.W_OK | os.X_OK):
+            fix = f"Choose another {key} or give yourself the right to write"
+            yield Problem(f"job {job.name}", f"{key} is {folder}, but {there} cannot be written", fix=fix)
+
+
+def _specs(job: Job, problems: list[Problem]) -> list[EmbeddingSpec]:
     specs: list[EmbeddingSpec] = []
-    sources: dict[str, CorpusSource] = {}
     for entry in job.embeddings:
         with _collected(problems):
             specs.append(parse_embedding(entry, f"{job.name}: embeddings"))
+    return specs
+
+
+def _sources(job: Job, problems: list[Problem]) -> dict[str, CorpusSource]:
+    sources: dict[str, CorpusSource] = {}
     for name in (job.main, *job.auxiliaries):
         with _collected(problems):
             sources[name] = _source(name, job)
-    return specs, sources
+    return sources
 
 
 def content_digest(splits: Mapping[str, Sequence[Sentence]]) -> str:

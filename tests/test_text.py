@@ -1,0 +1,101 @@
+"""Text to tokens with offsets, columns to tokens, tags to columns, JSON and colours."""
+
+import io
+import json
+from itertools import chain
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from munchray.corpora.reader import read_columns as read_corpus
+from munchray.errors import InputError
+from munchray.tagging import text
+
+WORDS = st.text(st.characters(exclude_categories=["Cs", "Cc", "Zs", "Zl", "Zp"]), min_size=1, max_size=12)
+
+
+def sentences(*lines):
+    return [sentence.words for sentence in text.read_text(lines)]
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("Mutations cause cystic fibrosis.", ["Mutations", "cause", "cystic", "fibrosis", "."]),
+        ("IL-2 (p<0.05)", ["IL", "-", "2", "(", "p", "<", "0", ".", "05", ")"]),
+        ("a_b", ["a", "_", "b"]),
+        ("β-catenin» 5µg", ["β", "-", "catenin", "»", "5µg"]),
+        ("東京 𐐀𐐁", ["東京", "𐐀𐐁"]),
+    ],
+)
+def test_tokens_are_runs_of_letters_and_digits_or_single_marks(line, words):
+    assert sentences(line) == [words]
+
+
+def test_a_line_may_hold_several_sentences_and_never_continues_one():
+    assert sentences("It is A. It is B.", "", "no stop", "here") == [
+        ["It", "is", "A", "."],
+        ["It", "is", "B", "."],
+        ["no", "stop"],
+        ["here"],
+    ]
+
+
+@given(st.text())
+def test_no_character_of_a_text_is_lost_and_every_offset_points_at_its_token(line):
+    found = list(text.read_text([line]))
+    for sentence in found:
+        assert all(sentence.text[token.start : token.stop] == token.text for token in sentence.tokens)
+    kept = "".join(chain.from_iterable(word for sentence in found for word in sentence.words))
+    assert kept == "".join(line.split())
+
+
+def test_columns_are_cut_like_those_of_a_corpus(tmp_path):
+    content = "-DOCSTART- -X- O\n\nNew York\tNNP\tB-X\n\u2028x\tNN\tO\n\n \na b c\nd\xa0e f\n"
+    lines = content.split("\n")
+    words = [sentence.words for sentence in text.read_columns(lines, "f")]
+    assert words == [["New York", "\u2028x"], ["a", "d\xa0e"]]
+
+
+@given(st.lists(st.lists(WORDS, min_size=1, max_size=6), min_size=1, max_size=5))
+def test_tagged_columns_are_read_back_as_a_corpus(tmp_path_factory, rows):
+    given = [text.from_words(words) for words in rows if not words[0].startswith("-DOCSTART-")]
+    tags = [["B-D", *["I-D"] * (len(sentence.tokens) - 1)] for sentence in given]
+    path = tmp_path_factory.mktemp("columns") / "tagged.tsv"
+    written = "".join(map(text.as_conll, given, tags))
+    path.write_text(written or "a\tO\n", encoding="utf-8", newline="\n")
+    again = read_corpus(path)
+    if given:
+        assert [list(sentence.tokens) for sentence in again] == [sentence.words for sentence in given]
+        assert [list(sentence.tags) for sentence in again] == tags
+
+
+def test_json_offsets_point_at_the_spans_in_any_script():
+    (sentence,) = text.read_text(["Die Krankheit 鎌状赤血球症 (β⁰-Thalassämie 𐐀)"])
+    tags = ["B-D" if word[0] in "鎌β" else "O" for word in sentence.words]
+    tags[-2] = "B-G"
+    line = text.as_json(sentence, tags)
+    found = json.loads(line)
+    assert line.count("\n") == 1
+    assert [span["text"] for span in found["spans"]] == ["鎌状赤血球症", "β⁰", "𐐀"]
+    assert all(found["text"][span["start"] : span["stop"]] == span["text"] for span in found["spans"])
+
+
+def test_spans_keep_the_text_and_each_type_has_its_own_colour():
+    kinds = []
+    (first, second) = text.read_text(["cystic fibrosis and CFTR", "CFTR"])
+    pieces = text.as_markup(first, ["B-D", "I-D", "O", "B-G"], kinds)
+    assert [words for words, _ in pieces] == ["", "cystic fibrosis [D]", " and ", "CFTR [G]", ""]
+    disease, gene = pieces[1][1], pieces[3][1]
+    assert disease != gene
+    assert text.as_markup(second, ["B-G"], kinds)[1] == ("CFTR [G]", gene)
+
+
+def test_lines_lose_their_ends_and_the_file_its_mark():
+    assert list(text.decoded(io.BytesIO("\ufeffa\r\nb\n\n\ufeffc".encode()), "f")) == ["a", "b", "", "\ufeffc"]
+
+
+def test_a_line_without_a_token_is_refused():
+    with pytest.raises(InputError, match="f:2: an empty token"):
+        list(text.read_columns(["a\tO", "\tO"], "f"))
