@@ -47,6 +47,7 @@ DOORS = {
     "gensim": ["features/words.py"],
     "mlflow": ["search/tracking.py"],
     "numpy": ["seeds.py", "features/*.py", "tagging/*.py", "training/*.py"],
+    "filelock": ["search/search.py"],
     "optuna": ["search/encoding.py", "search/samplers.py", "search/study.py"],
     "pydantic": ["settings/*.py"],
     "pydantic_core": ["settings/*.py"],
@@ -61,7 +62,7 @@ DOORS = {
     "typer": ["cli.py", "exits.py"],
     "yaml": ["settings/documents.py"],
 }
-COMES_WITH = {"pydantic_core": "pydantic", "sqlalchemy": "mlflow", "yaml": "pyyaml"}
+COMES_WITH = {"pydantic_core": "pydantic", "yaml": "pyyaml"}
 SLOW_TO_IMPORT = ("torch", "ray", "mlflow", "flair", "optuna", "gensim")
 PLACEHOLDER = "jobs/mine.yaml"  # the user's own, in examples
 

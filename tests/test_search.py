@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import shutil
 
 import pytest
@@ -81,6 +82,11 @@ def open_search(job_file, *overrides, data="data-1", **options):
     return search
 
 
+def die(search):
+    """What the system does when a process ends, however it ends."""
+    search._lock.release()
+
+
 def score_of(settings):
     """A formula instead of training: gene late is good, so is the larger learning rate."""
     return 40 + 10 * (settings.auxiliaries[-1] == "sample-gene-1") + round(100 * settings.learning_rate)
@@ -158,6 +164,7 @@ def test_a_search_that_died_goes_on_with_its_interrupted_trials_and_repeats_no_f
     finished = run_all(died, stop_after=2)
     interrupted = [died.next_trial(), died.next_trial()]  # handed out, never heard of again: no close()
     died.epoch_ended(interrupted[0].number, curve_point(1, 1.0))
+    die(died)
 
     resumed = open_search(job_file, resume=True)
     assert resumed.trials_left == 3
@@ -214,7 +221,8 @@ def test_a_space_that_is_used_up_ends_the_search(job_file):
 
 
 def test_a_job_that_changed_is_refused_with_every_change(job_file):
-    run_all(open_search(job_file), stop_after=1)
+    run_all(search := open_search(job_file), stop_after=1)
+    die(search)
     with pytest.raises(InputError) as caught:
         open_search(job_file, "hidden_size=64", "search_space.learning_rate=[0.2, 0.05]", resume=True)
     text = str(caught.value)
@@ -224,9 +232,20 @@ def test_a_job_that_changed_is_refused_with_every_change(job_file):
 
 
 def test_data_that_changed_is_refused(job_file):
-    run_all(open_search(job_file), stop_after=1)
+    run_all(search := open_search(job_file), stop_after=1)
+    die(search)
     with pytest.raises(InputError, match="text, tags or embeddings changed since this search began"):
         open_search(job_file, data="data-2")
+
+
+def test_a_second_process_is_refused_while_the_first_runs_and_learns_which_it_is(job_file):
+    first = open_search(job_file)
+    run_all(first, stop_after=1)
+    with pytest.raises(InputError, match=rf"another process runs this search \(process {os.getpid()} on "):
+        open_search(job_file)
+    run_all(first)
+    assert first.close()
+    assert open_search(job_file).trials_left == 0
 
 
 def test_nothing_to_resume_is_a_mistake(job_file):

@@ -3,6 +3,7 @@
     job.json        the job as it was launched     study.journal   Optuna's record
     trials/0007/    everything of one trial        tune/           Ray Tune's own files
     mlflow.db, mlartifacts/                        unless the job names another tracking_uri
+    search.lock, owner.json                        the process that runs it
 
 Knows no Ray: whoever runs the trials calls `next_trial` and tells what happened.
 """
@@ -10,11 +11,15 @@ Knows no Ray: whoever runs the trials calls `next_trial` and tells what happened
 from __future__ import annotations
 
 import json
+import os
+import socket
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
+
+from filelock import FileLock, Timeout
 
 from munchray.errors import InputError, Problem
 from munchray.files import digest, read_json, write_json
@@ -66,14 +71,17 @@ class Search:
         resume: insist that there is a search to go on with.
 
     Raises:
-        InputError: the job differs from the one the search was started with; nothing to resume; the space does not
-            fit the sampler.
+        InputError: another process runs this search; the job differs from the one the search was started with; nothing
+            to resume; the space does not fit the sampler.
     """
 
     def __init__(self, job: Job, watcher: Watcher, *, resume: bool = False) -> None:
         self.job = job
         self.folder = search_folder(job)
         self.watcher = watcher
+        self._lock = FileLock(self.folder / "search.lock")
+        if self.folder.exists():
+            self._claim()
         _check_same_job(job, self.folder, resume)
         make_sampler(job.sampler, Encoding(job.search_space, job.order_rule(), job.auxiliaries), job.seed)
         # On a server that many people share, two searches may have the same name.
@@ -89,6 +97,7 @@ class Search:
         """
         _check_same_data(self.folder, data_fingerprint)
         self.folder.mkdir(parents=True, exist_ok=True)
+        self._claim()
         described = self.job.model_dump(mode="json")
         params = {key: value for key, value in described.items() if key not in ("search_space", "corpora")}
         texts = {"job.json": json.dumps(described, indent=2)}
@@ -163,7 +172,21 @@ class Search:
         for suggestion in self._study.running():
             self._tracker.finish_trial(suggestion.number, "KILLED", {})
         self._tracker.finish_search("FINISHED" if complete else "KILLED")
+        self._lock.release()
         return complete
+
+    def _claim(self) -> None:
+        """Be the only process that runs this search; the system releases the lock when a process dies."""
+        if self._lock.is_locked:
+            return
+        owner = self.folder / "owner.json"
+        try:
+            self._lock.acquire(blocking=False)
+        except Timeout:
+            found = f"another process runs this search ({_owner_text(owner)})"
+            fix = "Wait for it or stop it; munchray results JOB shows how far it is"
+            raise InputError(Problem(str(self.folder), found, fix=fix)) from None
+        write_json(owner, {"host": socket.gethostname(), "pid": os.getpid()})
 
     def _log_epoch(self, number: int, report: EpochReport) -> None:
         values = asdict(report)
@@ -217,6 +240,14 @@ def _check_same_data(folder: Path, fingerprint: str) -> None:
         found = "the text, tags or embeddings changed since this search began, so old and new trials do not compare"
         fix = "Restore them, or give the search another name (--set name=...)"
         raise InputError(Problem(str(folder), found, fix=fix))
+
+
+def _owner_text(path: Path) -> str:
+    try:
+        owner = read_json(path)
+        return f"process {owner['pid']} on {owner['host']}"
+    except (OSError, ValueError, KeyError, TypeError):
+        return "it is just starting"
 
 
 def _launched(path: Path) -> dict[str, Any]:
