@@ -10,6 +10,7 @@ READY := $(VENV)/.ready
 demo: setup  ## quickstart search on the generated sample corpora; ends with a ranking
 	$(BIN)/munchray search jobs/quickstart.yaml
 	$(BIN)/munchray export jobs/quickstart.yaml --to models/quickstart
+	echo "Two patients with hereditary carcinoma developed severe hepatitis." | $(BIN)/munchray predict models/quickstart
 
 test: setup lint  ## all tests, slow ones too, and the checks that CI runs
 	$(BIN)/python -m pytest -n 2 --dist loadfile
@@ -21,7 +22,8 @@ setup: $(READY)  ## only the environment, in .venv
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	@echo "Installing munchray and what it needs into $(VENV): some minutes, once"
+	$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e ".[dev]"
 	touch $@
 
 lint: setup  ## style and types

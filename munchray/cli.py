@@ -18,7 +18,8 @@ from munchray.exits import Commands
 if TYPE_CHECKING:
     from munchray.search.search import Search
     from munchray.settings import Job
-    from munchray.training.data import DataSpec, Inputs
+    from munchray.training.data import DataSpec
+    from munchray.training.inputs import Inputs
 
 app = typer.Typer(
     cls=Commands,
@@ -316,14 +317,14 @@ def _load(job_file: Path, overrides: list[str] | None) -> Job:
 
 
 def _read_inputs(job: Job, quiet: bool) -> Inputs:
-    from munchray.training.data import read_inputs
+    from munchray.training.inputs import read_inputs
 
     with console.working("reading corpora", quiet):
         return read_inputs(job)
 
 
 def _prepare(job: Job, inputs: Inputs, quiet: bool) -> DataSpec:
-    from munchray.training.data import prepare
+    from munchray.training.inputs import prepare
 
     with console.working("preparing features", quiet) as say:
         return prepare(job, say, inputs)

@@ -5,7 +5,8 @@ from pathlib import Path
 
 from munchray.settings import Job, load_job
 from munchray.tagging.bundle import export_model
-from munchray.training.data import DataSpec, open_embedders, prepare
+from munchray.training.data import DataSpec
+from munchray.training.inputs import open_embedders, prepare
 from munchray.training.trial import run_trial, use_threads
 
 JOB = """

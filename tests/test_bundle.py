@@ -14,7 +14,7 @@ from munchray.errors import InputError
 from munchray.tagging import bundle
 from munchray.tagging.bundle import Model, export_model
 from munchray.tagging.weights import load_model
-from munchray.training.data import open_embedders
+from munchray.training.inputs import open_embedders
 
 
 @pytest.fixture

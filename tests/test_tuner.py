@@ -13,7 +13,7 @@ import pytest
 
 from munchray.search.results import ranking
 from munchray.settings import load_job
-from munchray.training.data import prepare
+from munchray.training.inputs import prepare
 from munchray.training.trial import read_epochs, read_result, run_trial, use_threads
 
 pytestmark = pytest.mark.slow

@@ -12,7 +12,7 @@ from munchray.search.results import RankedTrial, Ranking, ranking
 from munchray.search.search import trial_folder
 from munchray.settings import Job
 from munchray.tagging.bundle import export_model
-from munchray.training.data import open_embedders
+from munchray.training.inputs import open_embedders
 
 
 def export_trial(job: Job, number: int | None, target: Path, progress: Callable[[str], None]) -> int:

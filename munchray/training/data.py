@@ -1,28 +1,23 @@
 """What a trial trains on: corpora as tag ids beside memory-mapped features.
 
-The driver prepares once (`prepare`) and sends a `DataSpec`, a small recipe, to every trial; a trial opens it
-(`DataSpec.open`) without loading any embedding.
+A `DataSpec` is a small recipe that travels to every trial; opening it loads no embedding.
 """
 
 from __future__ import annotations
 
-import contextlib
-import functools
-import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from munchray.corpora.catalogue import CorpusSource, entity_types, find_corpus, load_split
+from munchray.corpora.catalogue import CorpusSource, entity_types, load_split
 from munchray.corpora.reader import Sentence
 from munchray.corpora.tags import iob2_to_iobes, tag_set
-from munchray.errors import InputError, Problem, WorkError
+from munchray.errors import WorkError
 from munchray.features import store
-from munchray.features.sources import Embedder, EmbeddingSpec, parse_embedding, sources_of
 from munchray.files import digest
-from munchray.settings import Job, TrialSettings
+from munchray.settings import TrialSettings
 
 
 @dataclass(frozen=True)
@@ -97,116 +92,16 @@ class DataSpec:
             tag_sets=tag_sets,
         )
 
-    def open_split(self, corpus: str, split: str, tags: Sequence[str]) -> Split:
-        """One split for scoring by a trained head with this tag set."""
-        return self._split(self.load(corpus, split), tags)
-
     def _split(self, sentences: Sequence[Sentence], tags: Sequence[str]) -> Split:
         features = store.open_features([s.tokens for s in sentences], self.embeddings, self.store)
         ids = {tag: position for position, tag in enumerate(tags)}
         convert = iob2_to_iobes if any(tag.startswith("E-") for tag in tags) else list
-        # A tag that training never saw has no id; it can only be scored, and counts as missed.
         return Split(
             features,
             [s.tags for s in sentences],
-            [np.array([ids.get(tag, 0) for tag in convert(s.tags)], np.int64) for s in sentences],
+            [np.array([ids[tag] for tag in convert(s.tags)], np.int64) for s in sentences],
             [len(s.tokens) for s in sentences],
         )
-
-
-@dataclass(frozen=True)
-class Inputs:
-    """What a job names, found and read: nothing is wrong with it."""
-
-    specs: list[EmbeddingSpec]
-    sources: dict[str, CorpusSource]
-    corpora: dict[str, dict[str, tuple[Sentence, ...]]]
-
-
-def read_inputs(job: Job) -> Inputs:
-    """Find every embedding and read every corpus that a job names; see that its folders can be written.
-
-    Raises:
-        InputError: every mistake in them.
-    """
-    problems: list[Problem] = []
-    specs, sources = _specs(job, problems), _sources(job, problems)
-    corpora = _load_all(sources, _splits_of(job), _limits(job), problems)
-    problems += _unwritable(job)
-    if problems:
-        raise InputError(*problems)
-    return Inputs(specs, sources, corpora)
-
-
-def prepare(job: Job, progress: Callable[[str], None], inputs: Inputs | None = None) -> DataSpec:
-    """Embed what is not embedded yet.
-
-    Args:
-        inputs: of the job, if they have been read.
-
-    Raises:
-        InputError: every mistake in the corpora and the ``embeddings:`` list.
-    """
-    inputs = inputs or read_inputs(job)
-    sources, corpora = inputs.sources, inputs.corpora
-    folder = Path(job.feature_folder)
-    embedders = sources_of(inputs.specs, functools.partial(_training_text, corpora), _embedder_folder(job), progress)
-    for name, texts in corpora.items():
-        for split, sentences in texts.items():
-            progress(f"features of {name}/{split}")
-            store.build([s.tokens for s in sentences], embedders, folder, progress)
-    contents = {name: content_digest(texts) for name, texts in corpora.items()}
-    marks = tuple(embedder.fingerprint for embedder in embedders)
-    return DataSpec(sources, _limits(job), marks, folder, contents, _splits_of(job))
-
-
-def open_embedders(job: Job, progress: Callable[[str], None]) -> list[Embedder]:
-    """The embedders of a job, opened, to embed new text with.
-
-    Raises:
-        InputError: an embedding or a corpus to train one on is missing or wrong.
-    """
-    problems: list[Problem] = []
-    specs = _specs(job, problems)
-    if problems:
-        raise InputError(*problems)
-
-    def training_text() -> list[Sequence[str]]:
-        return _training_text(read_inputs(job).corpora)
-
-    return [source.open() for source in sources_of(specs, training_text, _embedder_folder(job), progress)]
-
-
-def _unwritable(job: Job) -> Iterator[Problem]:
-    """Folders of a job in which nothing can be written; none is made now."""
-    for key, text in (("storage", job.storage), ("features", job.features)):
-        if not text:
-            continue
-        folder = Path(text)
-        there = next(place for place in (folder, *folder.parents) if place.exists())
-        if "://" in text:
-            yield Problem(f"job {job.name}", f"{key} is {text}", "a folder, which may be on a shared disk")
-        elif not there.is_dir():
-            yield Problem(f"job {job.name}", f"{key} is {folder}, but {there} is a file", "a folder")
-        elif not os.access(there, os.W_OK | os.X_OK):
-            fix = f"Choose another {key} or give yourself the right to write"
-            yield Problem(f"job {job.name}", f"{key} is {folder}, but {there} cannot be written", fix=fix)
-
-
-def _specs(job: Job, problems: list[Problem]) -> list[EmbeddingSpec]:
-    specs: list[EmbeddingSpec] = []
-    for entry in job.embeddings:
-        with _collected(problems):
-            specs.append(parse_embedding(entry, f"{job.name}: embeddings"))
-    return specs
-
-
-def _sources(job: Job, problems: list[Problem]) -> dict[str, CorpusSource]:
-    sources: dict[str, CorpusSource] = {}
-    for name in (job.main, *job.auxiliaries):
-        with _collected(problems):
-            sources[name] = _source(name, job)
-    return sources
 
 
 def content_digest(splits: Mapping[str, Sequence[Sentence]]) -> str:
@@ -219,69 +114,5 @@ END = Sentence((), ())
 """Stands between splits in a fingerprint."""
 
 
-def _limits(job: Job) -> dict[str, int | None]:
-    return {"train": job.max_sentences.train, "dev": job.max_sentences.dev}
-
-
-def _splits_of(job: Job) -> dict[str, tuple[str, ...]]:
-    """Auxiliaries are trained on and, except in multi_task, never scored."""
-    scored = ("train", "dev")
-    other = scored if job.regime == "multi_task" else ("train",)
-    return {job.main: scored, **dict.fromkeys(job.auxiliaries, other)}
-
-
-def _embedder_folder(job: Job) -> Path:
-    return Path(job.feature_folder) / "embedders"
-
-
-def _source(name: str, job: Job) -> CorpusSource:
-    if name not in job.corpora:
-        return find_corpus(name, Path(job.data_dir) if job.data_dir else None)
-    own = job.corpora[name]
-    return CorpusSource(name, own.entity_type, Path(own.folder), own.token_column, own.tag_column, own.scheme)
-
-
-def _load_all(
-    sources: Mapping[str, CorpusSource],
-    splits: Mapping[str, Sequence[str]],
-    limits: Mapping[str, int | None],
-    problems: list[Problem],
-) -> dict[str, dict[str, tuple[Sentence, ...]]]:
-    corpora: dict[str, dict[str, tuple[Sentence, ...]]] = {name: {} for name in sources}
-    for name, source in sources.items():
-        for split in splits[name]:
-            with _collected(problems):
-                corpora[name][split] = load_split(source, split, limits[split])
-        with _collected(problems):
-            _check_types(name, corpora[name])
-    return corpora
-
-
-def _check_types(name: str, splits: Mapping[str, Sequence[Sentence]]) -> None:
-    if "train" not in splits:  # a split that could not be read has its own problem
-        return
-    known = set(entity_types(splits["train"]))
-    unseen = sorted(set(entity_types(splits.get("dev", ()))) - known)
-    if not known:
-        raise InputError(Problem(f"{name}/train", "no entity in it", "at least one B- tag", "Check tag_column"))
-    if unseen:
-        found = f"entity types never seen in train: {', '.join(unseen)}"
-        fix = "Correct the tags or move sentences with that type to train"
-        raise InputError(Problem(f"{name}/dev", found, f"types that train has ({', '.join(sorted(known))})", fix))
-
-
-def _training_text(corpora: Mapping[str, Mapping[str, Sequence[Sentence]]]) -> list[Sequence[str]]:
-    return [sentence.tokens for splits in corpora.values() for sentence in splits["train"]]
-
-
 def _tags_of(sentences: Sequence[Sentence], scheme: str) -> tuple[str, ...]:
     return tuple(tag_set(entity_types(sentences), scheme))
-
-
-@contextlib.contextmanager
-def _collected(problems: list[Problem]) -> Iterator[None]:
-    """Go on after an `InputError`, keeping its problems."""
-    try:
-        yield
-    except InputError as error:
-        problems.extend(error.problems)

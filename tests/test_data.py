@@ -1,0 +1,101 @@
+"""What a trial opens: the same sentences, tags and features that the driver prepared, or a refusal."""
+
+import numpy as np
+import pytest
+
+from munchray.corpora.catalogue import load_split
+from munchray.corpora.tags import iob2_to_iobes
+from munchray.errors import WorkError
+from munchray.settings import load_job
+from munchray.training.inputs import prepare
+
+LINES = "Ann\tO\nhad\tO\n{disease}\tB-X\n{more}\n"
+JOB = """
+main: mine
+auxiliaries: [other]
+regime: {regime}
+search_space: {{learning_rate: [0.1]}}
+embeddings: [{{train: {{characters: forward, hidden_size: 8, epochs: 1}}}}]
+corpora:
+  mine: {{folder: {here}/mine, entity_type: x}}
+  other: {{folder: {here}/other, entity_type: y}}
+storage: {here}/runs
+"""
+
+
+@pytest.fixture
+def corpora(tmp_path):
+    for name, splits in {"mine": ("train", "dev", "test"), "other": ("train",)}.items():
+        (tmp_path / name).mkdir()
+        for split in splits:
+            sentences = [LINES.format(disease=f"{name}{split}{n}", more="fever\tI-X\n" * (n % 2)) for n in range(6)]
+            (tmp_path / name / f"{split}.tsv").write_text("".join(sentences))
+    return tmp_path
+
+
+def job_of(corpora, regime="stack", *overrides):
+    path = corpora / "job.yaml"
+    path.write_text(JOB.format(regime=regime, here=corpora))
+    return load_job(path, overrides)
+
+
+def silent(line):
+    pass
+
+
+def test_a_trial_sees_the_corpora_as_they_are_and_one_row_of_features_a_token(corpora):
+    job = job_of(corpora)
+    spec = prepare(job, silent)
+    data = spec.open(job.first_trial())
+    sentences = load_split(spec.sources["mine"], "train")
+    split = data.train["mine"]
+    assert [tuple(tags) for tags in split.tags] == [s.tags for s in sentences]
+    assert split.lengths == [len(s.tokens) for s in sentences]
+    names = data.tag_sets["mine"]
+    assert [[names[i] for i in ids] for ids in split.tag_ids] == [iob2_to_iobes(s.tags) for s in sentences]
+    batch, lengths = split.features.gather([0, 1])
+    assert batch.shape == (2, 4, 8)
+    assert lengths.tolist() == [3, 4]
+    assert np.abs(batch[0, :3]).sum() > 0 == np.abs(batch[0, 3:]).sum()
+
+
+def test_an_auxiliary_needs_no_dev_split_unless_it_is_scored(corpora):
+    data = prepare(job_of(corpora), silent).open(job_of(corpora).first_trial())
+    assert set(data.train) == {"mine", "other"}
+    assert set(data.dev) == {"mine"}
+    with pytest.raises(Exception, match="no file for the split 'dev'"):
+        prepare(job_of(corpora, "multi_task"), silent)
+    (corpora / "other" / "dev.tsv").write_text((corpora / "other" / "train.tsv").read_text())
+    job = job_of(corpora, "multi_task")
+    assert set(prepare(job, silent).open(job.first_trial()).dev) == {"mine", "other"}
+
+
+@pytest.mark.parametrize("change", ["another tag", "another word", "one sentence less"])
+def test_a_corpus_that_changed_after_preparation_is_refused_and_changes_the_fingerprint(corpora, change):
+    job = job_of(corpora)
+    spec = prepare(job, silent)
+    path = corpora / "other" / "train.tsv"
+    text = path.read_text()
+    changes = {
+        "another tag": text.replace("Ann\tO", "Ann\tB-X", 1),
+        "another word": text.replace("had", "has", 1),
+        "one sentence less": text[text.index("\n\n") + 2 :],
+    }
+    path.write_text(changes[change])
+    with pytest.raises(WorkError, match="corpus other changed since this job was prepared"):
+        spec.open(job.first_trial())
+    assert prepare(job, silent).fingerprint() != spec.fingerprint()
+
+
+def test_limits_take_the_first_sentences(corpora):
+    job = job_of(corpora, "stack", "max_sentences={train: 2, dev: 3}")
+    data = prepare(job, silent).open(job.first_trial())
+    assert (len(data.train["mine"].tags), len(data.train["other"].tags), len(data.dev["mine"].tags)) == (2, 2, 3)
+
+
+def test_the_same_text_under_other_tags_shares_its_features(corpora):
+    text = (corpora / "mine" / "train.tsv").read_text()
+    (corpora / "other" / "train.tsv").write_text(text.replace("B-X", "O").replace("I-X", "B-X"))
+    prepare(job_of(corpora), silent)
+    units = list((corpora / "runs" / "features").glob("*/manifest.json"))
+    assert len(units) == 2  # train of both, dev of main
