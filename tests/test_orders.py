@@ -6,18 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from munchray.corpora.catalogue import ENTITY_TYPES as TYPES
 from munchray.orders import OrderRule, ascending
 
-TYPES = {
-    "ncbi-disease": "disease",
-    "bc5cdr-disease": "disease",
-    "bc5cdr-chem": "chemical",
-    "chemdner": "chemical",
-    "bc2gm": "gene",
-    "jnlpba": "gene",
-    "linnaeus": "species",
-    "s800": "species",
-}
 PAPER = OrderRule(TYPES, adjacent_differ=True)
 
 

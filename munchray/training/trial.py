@@ -28,7 +28,7 @@ from munchray.tagging import weights
 from munchray.tagging.scoring import Counts, total
 from munchray.tagging.tagger import Tagger
 from munchray.training import loop
-from munchray.training.curriculum import Material, Stage, stages
+from munchray.training.curriculum import Batch, Material, Stage, stages
 from munchray.training.data import TrialData
 from munchray.training.schedule import Schedule
 
@@ -212,7 +212,7 @@ def _one_epoch(
     tagger: Tagger,
     number: int,
     stage: Stage,
-    batches: Any,
+    batches: list[Batch],
     progress: _Progress,
     tick: Callable[[], None],
 ) -> None:
