@@ -13,7 +13,7 @@ demo: setup  ## quickstart search on the generated sample corpora; ends with a r
 	echo "Two patients with hereditary carcinoma developed severe hepatitis." | $(BIN)/munchray predict models/quickstart
 
 test: setup lint  ## all tests, slow ones too, and the checks that CI runs
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 test-fast: setup  ## tests that start no server and train for seconds at most
 	$(BIN)/python -m pytest -m "not slow and not data"

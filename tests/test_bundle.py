@@ -27,7 +27,8 @@ def decoded_in_the_trial(small_model, split):
     """Tags by the trial's own weights from the feature store, one sentence at a time."""
     tagger, _ = load_model(small_model.trial / "model")
     main = small_model.job.main
-    opened = small_model.data.open_split(main, split, tagger.tag_sets[main])
+    data = small_model.data.open(small_model.job.first_trial())
+    opened = (data.train if split == "train" else data.dev)[main]
     for place in range(len(opened.tags)):
         features, lengths = opened.features.gather([place])
         (path,) = tagger.decode(torch.from_numpy(features), torch.from_numpy(lengths), main)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import typer
+from processes import heed_ctrl_c
 from rich.console import Console
 from seqeval.metrics import f1_score, precision_score, recall_score
 from seqeval.scheme import IOB2
@@ -70,6 +71,7 @@ def start(folder, *words, **options):
         [sys.executable, "-m", "munchray", *map(str, words)],
         cwd=folder,
         start_new_session=True,
+        preexec_fn=heed_ctrl_c,
         **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options},
     )
 

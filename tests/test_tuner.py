@@ -10,6 +10,7 @@ import time
 
 import psutil
 import pytest
+from processes import heed_ctrl_c
 
 from munchray.search.results import ranking
 from munchray.settings import load_job
@@ -60,7 +61,12 @@ def start(job_file, *more):
     """The command, running in a process group of its own as in a terminal."""
     log = (job_file.parent / "log.txt").open("w")
     return subprocess.Popen(
-        command(job_file, *more), stdout=log, stderr=log, cwd=job_file.parent, start_new_session=True
+        command(job_file, *more),
+        stdout=log,
+        stderr=log,
+        cwd=job_file.parent,
+        start_new_session=True,
+        preexec_fn=heed_ctrl_c,
     )
 
 

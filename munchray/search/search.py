@@ -80,9 +80,9 @@ class Search:
         self.folder = search_folder(job)
         self.watcher = watcher
         self._lock = FileLock(self.folder / "search.lock")
+        _check_same_job(job, self.folder, resume)
         if self.folder.exists():
             self._claim()
-        _check_same_job(job, self.folder, resume)
         make_sampler(job.sampler, Encoding(job.search_space, job.order_rule(), job.auxiliaries), job.seed)
         # On a server that many people share, two searches may have the same name.
         search_id = f"{job.name} {digest(str(self.folder))[:6]}"
