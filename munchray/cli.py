@@ -337,6 +337,7 @@ def _run_search(work: Search, inputs: Inputs, view: console.SearchView, address:
     concurrent = tuner.slots(work.job)
     data = _prepare(work.job, inputs, quiet)
     work.start(data.fingerprint())
+    view.already_finished(work.job.trials - work.trials_left)
     console.note(f"{work.trials_left} trials to run, {concurrent} at a time; Ctrl-C stops cleanly", quiet=quiet)
     with view.shown():
         tuner.run(work, data, concurrent)
