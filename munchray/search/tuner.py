@@ -78,7 +78,6 @@ def run(search: Search, data: DataSpec, concurrent: int) -> None:
 
     Raises:
         Interrupted: the user stopped it.
-        WorkError: no trial ended well.
     """
     if search.trials_left > 0:
         _tuner(search, data, concurrent).fit()
