@@ -14,7 +14,6 @@ from munchray.settings.mistakes import STRICT, Mistake, RuleError, expecting, ra
 from munchray.settings.rules import (
     corpus_mistakes,
     embedding_mistakes,
-    feasible_lengths,
     number_mistakes,
     order_mistakes,
     resolved_order,
@@ -171,11 +170,6 @@ class Job(TrainingSettings):
         """Which orders the search space allows."""
         order = self.search_space.order
         return OrderRule(self.entity_types(), adjacent_differ=order is not None and order.adjacent_differ)
-
-    def order_lengths(self) -> tuple[int, ...]:
-        """The lengths of which at least one order is allowed; empty when the order does not vary."""
-        order = self.search_space.order
-        return () if order is None else feasible_lengths(order, self.auxiliaries, self.order_rule())
 
     def trial(self, values: Mapping[str, Any]) -> TrialSettings:
         """The trial with suggested values, such as ``{"learning_rate": 0.05, "order": ("a", "b")}``.
