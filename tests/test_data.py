@@ -50,13 +50,13 @@ def test_a_trial_sees_the_corpora_as_they_are_and_one_row_of_features_a_token(co
     sentences = load_split(spec.sources["mine"], "train")
     split = data.train["mine"]
     assert [tuple(tags) for tags in split.tags] == [s.tags for s in sentences]
-    assert split.lengths == [len(s.tokens) for s in sentences]
+    assert split.lengths.tolist() == [len(s.tokens) for s in sentences]
     names = data.tag_sets["mine"]
-    assert [[names[i] for i in ids] for ids in split.tag_ids] == [iob2_to_iobes(s.tags) for s in sentences]
-    batch, lengths = split.features.gather([0, 1])
-    assert batch.shape == (2, 4, 8)
-    assert lengths.tolist() == [3, 4]
-    assert np.abs(batch[0, :3]).sum() > 0 == np.abs(batch[0, 3:]).sum()
+    assert [names[i] for i in split.tag_ids] == [tag for s in sentences for tag in iob2_to_iobes(s.tags)]
+    assert split.starts[2] == split.lengths[:2].sum()
+    features = split.features.tokens(np.array([0, 0, 0, 1]), np.array([0, 1, 2, 3]))
+    assert features.shape == (4, 8)
+    assert (np.abs(features).sum(1) > 0).all()
 
 
 def test_an_auxiliary_needs_no_dev_split_unless_it_is_scored(corpora):

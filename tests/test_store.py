@@ -77,38 +77,31 @@ def unit_of(store: Path) -> Path:
     return folder
 
 
-def test_a_batch_is_what_the_embedders_gave_padded_with_zeros(tmp_path):
+def all_tokens(features, sentences=SENTENCES):
+    """The features of every token of every sentence, one after the other."""
+    lengths = [len(tokens) for tokens in sentences]
+    positions = np.concatenate([np.arange(length) for length in lengths])
+    return features.tokens(np.repeat(np.arange(len(sentences)), lengths), positions.astype(np.int64))
+
+
+def test_tokens_have_what_the_embedders_gave_in_whatever_order_they_are_asked_for(tmp_path):
     embedders = [Contextual(), Lookup("words")]
     built(tmp_path, *embedders)
     features = open_features(SENTENCES, ["context", "words"], tmp_path)
-    indices = [4, 0, 3, 2, 1, 0]
-    batch, lengths = features.gather(indices)
-    assert (batch.shape, batch.dtype, len(features)) == ((6, 9, 8), np.float32, 6)
-    assert lengths.tolist() == [9, 4, 0, 4, 2, 4]
-    for row, index in zip(batch, indices, strict=True):
-        tokens = SENTENCES[index]
-        expected = np.hstack([next(embedder.embed([tokens])) for embedder in embedders])
-        np.testing.assert_array_equal(row[: len(tokens)], expected.astype(np.float16).astype(np.float32))
-        assert not row[len(tokens) :].any()
+    assert features.width == 8
+    asked = [(4, 8), (0, 3), (1, 1), (0, 0), (4, 0)]
+    found = features.tokens(*np.array(asked).T)
+    assert (found.shape, found.dtype) == ((5, 8), np.float16)
+    for row, (sentence, position) in zip(found, asked, strict=True):
+        expected = np.hstack([next(embedder.embed([SENTENCES[sentence]])) for embedder in embedders])[position]
+        np.testing.assert_array_equal(row, expected.astype(np.float16))
 
 
 def test_the_columns_follow_the_order_of_the_embedders(tmp_path):
     built(tmp_path, Contextual(), Lookup("words"))
-    one, _ = open_features(SENTENCES, ["context", "words"], tmp_path).gather([0])
-    other, _ = open_features(SENTENCES, ["words", "context"], tmp_path).gather([0])
-    np.testing.assert_array_equal(one, np.concatenate([other[..., 3:], other[..., :3]], axis=-1))
-
-
-@pytest.mark.parametrize("dtype", [np.float32, np.float16])
-def test_a_reused_array_holds_the_same_batch_and_nothing_of_the_last_one(tmp_path, dtype):
-    built(tmp_path, Contextual())
-    features = open_features(SENTENCES, ["context"], tmp_path)
-    out = np.full(3 * 9 * 5 + 7, 99, dtype)
-    batch, _ = features.gather([0, 4, 1], out)
-    assert np.shares_memory(batch, out)
-    np.testing.assert_array_equal(batch, features.gather([0, 4, 1])[0])
-    with pytest.raises(ValueError, match="room for 180 numbers"):
-        features.gather([4, 4, 4, 4], out)
+    one = all_tokens(open_features(SENTENCES, ["context", "words"], tmp_path))
+    other = all_tokens(open_features(SENTENCES, ["words", "context"], tmp_path))
+    np.testing.assert_array_equal(one, np.concatenate([other[:, 3:], other[:, :3]], axis=1))
 
 
 def test_a_sentence_is_embedded_once_however_often_it_occurs(tmp_path):
@@ -150,8 +143,8 @@ def test_values_beyond_float16_are_clipped_and_small_ones_keep_their_relative_pr
             yield np.array([[1e6, -1e6, np.inf, -np.inf, 1.0 / 3]], np.float32)
 
     built(tmp_path, Wide(), sentences=[["a"]])
-    batch, _ = open_features([["a"]], ["context"], tmp_path).gather([0])
-    np.testing.assert_allclose(batch[0, 0], [LARGEST, -LARGEST, LARGEST, -LARGEST, 1 / 3], rtol=2**-11)
+    (row,) = all_tokens(open_features([["a"]], ["context"], tmp_path), [["a"]])
+    np.testing.assert_allclose(row, [LARGEST, -LARGEST, LARGEST, -LARGEST, 1 / 3], rtol=2**-11)
 
 
 @pytest.mark.parametrize(
@@ -216,14 +209,14 @@ DAMAGES = {
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_a_damaged_unit_is_never_used_and_made_again(tmp_path, damage):
     built(tmp_path, Contextual())
-    expected = open_features(SENTENCES, ["context"], tmp_path).gather(range(6))[0]
+    expected = all_tokens(open_features(SENTENCES, ["context"], tmp_path))
     damage(unit_of(tmp_path))
     assert missing(SENTENCES, ["context"], tmp_path) == ["context"]
     with pytest.raises(WorkError, match=f"{DAMAGES[damage]}; `munchray embed` makes them again"):
         open_features(SENTENCES, ["context"], tmp_path)
     told = built(tmp_path, Contextual())
     assert told[0].endswith(f"{DAMAGES[damage]}; making it again")
-    np.testing.assert_array_equal(open_features(SENTENCES, ["context"], tmp_path).gather(range(6))[0], expected)
+    np.testing.assert_array_equal(all_tokens(open_features(SENTENCES, ["context"], tmp_path)), expected)
     assert len(list(tmp_path.iterdir())) == 1, "nothing else is left in the store"
 
 
@@ -288,8 +281,7 @@ def test_a_store_that_cannot_be_written_is_said(tmp_path):
 
 def test_only_empty_sentences_can_be_stored_too(tmp_path):
     built(tmp_path, Contextual(), sentences=[[], []])
-    batch, lengths = open_features([[], []], ["context"], tmp_path).gather([0, 1])
-    assert (batch.shape, lengths.tolist()) == ((2, 0, 5), [0, 0])
+    assert all_tokens(open_features([[], []], ["context"], tmp_path), [[], []]).shape == (0, 5)
 
 
 def test_reading_imports_no_torch_flair_or_gensim_and_keeps_the_arrays_out_of_private_memory(tmp_path):
@@ -302,12 +294,12 @@ def test_reading_imports_no_torch_flair_or_gensim_and_keeps_the_arrays_out_of_pr
     sentences = [[f"{i}"] * 100 for i in range(200)]  # 40 MB
     built(tmp_path, Large(), sentences=sentences)
     program = (
-        "import sys; from pathlib import Path; from munchray.features.store import open_features\n"
+        "import sys; from pathlib import Path; import numpy as np; from munchray.features.store import open_features\n"
         "def own():\n"
         "    return sum(int(l.split()[1]) for l in open('/proc/self/smaps_rollup') if l.startswith('Anonymous'))\n"
         "sentences = [[f'{i}'] * 100 for i in range(200)]; before = own()\n"
         "features = open_features(sentences, ['context'], Path(sys.argv[1]))\n"
-        "for i in range(200): features.gather([i])\n"
+        "for i in range(200): features.tokens(np.full(100, i), np.arange(100))\n"
         "print(own() - before, [m for m in ('torch', 'flair', 'gensim') if m in sys.modules])"
     )
     if not Path("/proc/self/smaps_rollup").exists():

@@ -21,12 +21,9 @@ class ToyFeatures:
                 vectors.setdefault(word, np.random.default_rng(sum(map(ord, word))).normal(size=WIDTH))
         self.arrays = [np.array([vectors[w] for w in words], np.float32) for words in sentences]
 
-    def gather(self, indices, out=None):
-        lengths = np.array([len(self.arrays[i]) for i in indices])
-        batch = np.zeros((len(indices), lengths.max(), WIDTH), np.float32)
-        for row, i in enumerate(indices):
-            batch[row, : lengths[row]] = self.arrays[i]
-        return batch, lengths
+    def tokens(self, sentences, positions):
+        rows = [self.arrays[i][t] for i, t in zip(sentences, positions, strict=True)]
+        return np.array(rows, np.float16)
 
 
 def toy_split(seed, sentences, scheme="iobes"):
@@ -37,8 +34,8 @@ def toy_split(seed, sentences, scheme="iobes"):
     tags = [["B-T" if word[0] == "x" else "O" for word in text] for text in texts]
     names = tag_set(["T"], scheme)
     convert = iob2_to_iobes if scheme == "iobes" else list
-    ids = [np.array([names.index(tag) for tag in convert(row)]) for row in tags]
-    return Split(ToyFeatures(texts), tags, ids, [len(text) for text in texts])
+    ids = np.array([names.index(tag) for row in tags for tag in convert(row)], np.int16)
+    return Split(ToyFeatures(texts), tags, ids, np.array([len(text) for text in texts]))
 
 
 def toy_data(sizes, scheme="iobes"):

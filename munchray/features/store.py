@@ -55,31 +55,20 @@ class Features:
         starts = np.cumsum(text.lengths) - text.lengths
         self._starts = starts[text.place_of]
         self._blocks = blocks
-        self.lengths = text.lengths[text.place_of]  # int64: tokens of each sentence of the split
         self.width = sum(block.width for block in blocks)
 
-    def __len__(self) -> int:
-        return len(self.lengths)
+    def tokens(self, sentences: np.ndarray, positions: np.ndarray) -> np.ndarray:
+        """The features of some tokens: token ``positions[n]`` of sentence ``sentences[n]`` of the split.
 
-    def gather(
-        self, indices: Sequence[int] | np.ndarray, out: np.ndarray | None = None
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """A batch: float32 [batch, longest, width] padded with zeros, and its lengths, int64 [batch].
-
-        `indices` are positions in the split as it was given. `out` is a contiguous array with room for the
-        batch, which is then a view of its beginning; if it is float16, the batch is too (nothing is converted,
-        and torch converts ten times faster than numpy).
+        They stay float16, because torch converts ten times faster than numpy. shape: [len(sentences), width]
         """
-        lengths = self.lengths[np.asarray(indices, np.int64)]
-        shape = (len(lengths), int(lengths.max(initial=0)), self.width)
-        batch = np.empty(shape, np.float32) if out is None else _view(out, shape)
-        for row, index, length in zip(batch, indices, lengths, strict=True):
-            start, column = self._starts[index], 0
-            for block in self._blocks:
-                row[:length, column : column + block.width] = block.read(start, start + length)
-                column += block.width
-            row[length:] = 0.0
-        return batch, lengths
+        rows = self._starts[sentences] + positions
+        features = np.empty((len(rows), self.width), np.float16)
+        column = 0
+        for block in self._blocks:
+            features[:, column : column + block.width] = block.read(rows)
+            column += block.width
+        return features
 
 
 class Block:
@@ -92,9 +81,10 @@ class Block:
         self._values = arrays["table" if "table" in arrays else "values"]
         self._rows = arrays.get("rows")
 
-    def read(self, begin: int, end: int) -> np.ndarray:
-        """float16 [end - begin, width] of the tokens from `begin` to before `end`."""
-        return self._values[begin:end] if self._rows is None else self._values[self._rows[begin:end, 0]]
+    def read(self, rows: np.ndarray) -> np.ndarray:
+        """float16 [len(rows), width] of the tokens with these numbers in the unit's text."""
+        values: np.ndarray = self._values[rows if self._rows is None else self._rows[rows, 0]]
+        return values
 
 
 def open_features(sentences: Sentences, fingerprints: Sequence[str], store: Path) -> Features:
@@ -111,13 +101,6 @@ def open_features(sentences: Sentences, fingerprints: Sequence[str], store: Path
         if damage := find_damage(folder, text):
             raise WorkError(f"the features in {folder} cannot be used: {damage}; `munchray embed` makes them again")
     return Features(text, [Block(folder) for folder in folders])
-
-
-def _view(out: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
-    size = shape[0] * shape[1] * shape[2]
-    if out.dtype not in (np.float32, np.float16) or not out.flags.c_contiguous or out.size < size:
-        raise ValueError(f"`out` must be contiguous float32 or float16 with room for {size} numbers")
-    return out.reshape(-1)[:size].reshape(shape)
 
 
 def _mapped(path: Path, width: int) -> np.ndarray:

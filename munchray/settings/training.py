@@ -55,6 +55,7 @@ class TrainingSettings(BaseModel):
     max_epochs: PositiveInt = 200
     anneal: Literal["plateau", "linear"] = "plateau"
     batching: Literal["random", "by_length"] = "random"
+    precision: Literal["float32", "bfloat16"] = "float32"
 
     @field_validator("auxiliaries")
     @classmethod

@@ -20,6 +20,7 @@ from munchray.errors import InputError, Problem
 from munchray.features.sources import Embedder, load_embedder
 from munchray.features.units import LARGEST
 from munchray.files import write_json, written_aside
+from munchray.tagging.packing import Packing
 from munchray.tagging.tagger import Tagger
 from munchray.tagging.weights import load_model, read_description
 
@@ -87,17 +88,11 @@ class Model:
             yield from tags
 
     def _tag_batch(self, sentences: Sequence[Sequence[str]]) -> list[list[str]]:
-        lengths = np.array([len(sentence) for sentence in sentences])
-        width = sum(embedder.width for embedder in self._embedders)
-        features = np.zeros((len(sentences), int(lengths.max()), width), np.float32)
-        column = 0
-        for embedder in self._embedders:
-            for row, values in enumerate(embedder.embed(sentences)):
-                # as the feature store keeps them, so that a model scores what its training scored
-                halved = values.clip(-LARGEST, LARGEST).astype(np.float16)
-                features[row, : len(values), column : column + embedder.width] = halved
-            column += embedder.width
-        paths = self._tagger.decode(torch.from_numpy(features), torch.from_numpy(lengths), self.main)
+        packing = Packing([len(sentence) for sentence in sentences])
+        blocks = [packing.pack(list(embedder.embed(sentences))) for embedder in self._embedders]
+        # as the feature store keeps them, so that a model scores what its training scored
+        halved = np.concatenate(blocks, 1).clip(-LARGEST, LARGEST).astype(np.float16)
+        paths = self._tagger.decode(torch.from_numpy(halved).float(), packing, self.main)
         return [iobes_to_iob2(path) for path in paths]
 
 

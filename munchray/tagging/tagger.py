@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from munchray.seeds import seed_of
-from munchray.tagging.crf import CRF, mirror_index
+from munchray.tagging.crf import CRF
+from munchray.tagging.lstm import run_lstm
+from munchray.tagging.packing import Packing
 
 
 class Tagger(nn.Module):
@@ -21,6 +22,8 @@ class Tagger(nn.Module):
         hidden_size: units of the LSTM each way.
         word_dropout: probability that a token's features are zeroed as a whole.
         locked_dropout: probability that a feature is zeroed for a whole sentence, before and after the LSTM.
+        precision: of the matrix products in training, ``float32`` or ``bfloat16``. Weights, the recursion's states and
+            the CRF are float32 in both, and so is decoding: what is scored is what is exported.
     """
 
     def __init__(
@@ -31,14 +34,15 @@ class Tagger(nn.Module):
         hidden_size: int,
         word_dropout: float,
         locked_dropout: float,
+        precision: str = "float32",
     ) -> None:
         super().__init__()
         self.tag_sets = {corpus: tuple(tags) for corpus, tags in tag_sets.items()}
         self.word_dropout = word_dropout
         self.locked_dropout = locked_dropout
+        self.precision = precision
         self.reproject = nn.Linear(width, width)
-        self.forward_lstm = nn.LSTM(width, hidden_size, batch_first=True)
-        self.backward_lstm = nn.LSTM(width, hidden_size, batch_first=True)
+        self.lstm = nn.LSTM(width, hidden_size, bidirectional=True)
         self.heads = nn.ModuleDict({c: Head(2 * hidden_size, len(tags)) for c, tags in self.tag_sets.items()})
 
     def initialise(self, seed: int) -> None:
@@ -48,45 +52,44 @@ class Tagger(nn.Module):
                 torch.manual_seed(seed_of(seed, "weights", name))
                 module.reset_parameters()
 
-    def losses(self, features: Tensor, lengths: Tensor, tags: Tensor, corpora: Sequence[str]) -> Tensor:
+    def losses(self, features: Tensor, packing: Packing, tags: Tensor, corpora: Sequence[str]) -> Tensor:
         """Negative log-likelihood of each sentence under its own corpus's head (Eq. 8, one term).
 
         Args:
-            features: shape: (batch, time, width)
-            lengths: tokens of each sentence. shape: (batch,)
-            tags: gold tag ids in the tag set of the sentence's corpus. shape: (batch, time)
+            features: packed. shape: (tokens, width)
+            packing: where the sentences are in it.
+            tags: gold tag ids in the tag set of the sentence's corpus. shape: (tokens,)
             corpora: the corpus of each sentence.
 
         Returns:
             shape: (batch,)
         """
-        hidden = self.encode(features, lengths)
-        rows = defaultdict(list)
-        for row, corpus in enumerate(corpora):
-            rows[corpus].append(row)
-        losses = hidden.new_zeros(len(corpora))
-        for corpus, chosen in rows.items():
-            index = torch.tensor(chosen, device=hidden.device)
-            nll = self._head(corpus).losses(hidden[index], tags[index], lengths[index])
-            losses = losses.index_copy(0, index, nll)
+        reduced = torch.autocast(features.device.type, torch.bfloat16, enabled=self.precision == "bfloat16")
+        with reduced:
+            hidden = self.encode(features, packing)
+        losses = hidden.new_zeros(len(corpora), dtype=torch.float32)
+        for corpus in dict.fromkeys(corpora):
+            rows = [row for row, name in enumerate(corpora) if name == corpus]
+            own, tokens = packing.select(rows)
+            head = self._head(corpus)
+            with reduced:
+                emissions = head.linear(hidden[tokens])
+            nll = head.crf.negative_log_likelihood(emissions.float(), tags[tokens], own)
+            losses = losses.index_copy(0, torch.tensor(rows, device=losses.device), nll)
         return losses
 
     @torch.inference_mode()
-    def decode(self, features: Tensor, lengths: Tensor, corpus: str) -> list[list[str]]:
+    def decode(self, features: Tensor, packing: Packing, corpus: str) -> list[list[str]]:
         """The best tags of each sentence by the head of ``corpus``. shapes as in `losses`."""
         head, names = self._head(corpus), self.tag_sets[corpus]
-        paths = head.crf.decode(head.linear(self.encode(features, lengths)), lengths)
-        return [[names[tag] for tag in path] for path in paths]
+        path = head.crf.decode(head.linear(self.encode(features, packing)), packing)
+        return [[names[tag] for tag in tags] for tags in packing.unpack(path)]
 
-    def encode(self, features: Tensor, lengths: Tensor) -> Tensor:
-        """Shared representation of each token (Eq. 1-3). shape: (batch, time, 2 * hidden_size)"""
-        hidden = self.reproject(self._drop_features(self._drop_words(features)))
-        mirror = mirror_index(lengths, features.shape[1]).unsqueeze(2)
-        # Each direction runs on sentences that begin at time 0, so padding only ever comes after them.
-        ahead, _ = self.forward_lstm(hidden)
-        back, _ = self.backward_lstm(hidden.gather(1, mirror.expand_as(hidden)))
-        back = back.gather(1, mirror.expand_as(back))
-        return self._drop_features(torch.cat([ahead, back], 2))
+    def encode(self, features: Tensor, packing: Packing) -> Tensor:
+        """Shared representation of each token (Eq. 1-3). shape: (tokens, 2 * hidden_size)"""
+        kept = self._drop_features(self._drop_words(features), packing)
+        hidden = run_lstm(self.lstm, self.reproject(kept), packing)
+        return self._drop_features(hidden, packing)
 
     def _head(self, corpus: str) -> Head:
         head = self.heads[corpus]
@@ -97,15 +100,15 @@ class Tagger(nn.Module):
         """Zero whole tokens, without rescaling, as Flair's WordDropout does."""
         if not self.training or self.word_dropout == 0:
             return features
-        keep = features.new_empty(*features.shape[:2], 1).bernoulli_(1 - self.word_dropout)
-        return features * keep
+        return features * features.new_empty(len(features), 1).bernoulli_(1 - self.word_dropout)
 
-    def _drop_features(self, values: Tensor) -> Tensor:
+    def _drop_features(self, values: Tensor, packing: Packing) -> Tensor:
         """Zero the same features at every token of a sentence (variational dropout, Gal and Ghahramani 2016)."""
         if not self.training or self.locked_dropout == 0:
             return values
         keep = 1 - self.locked_dropout
-        return values * values.new_empty(len(values), 1, values.shape[2]).bernoulli_(keep).div_(keep)
+        kept = values.new_empty(len(packing), values.shape[1]).bernoulli_(keep).div_(keep)
+        return values * kept[packing.sentence]
 
 
 class Head(nn.Module):
@@ -115,7 +118,3 @@ class Head(nn.Module):
         super().__init__()
         self.linear = nn.Linear(width, num_tags)
         self.crf = CRF(num_tags)
-
-    def losses(self, hidden: Tensor, tags: Tensor, lengths: Tensor) -> Tensor:
-        """Negative log-likelihood of each sentence. shape: (batch,)"""
-        return self.crf.negative_log_likelihood(self.linear(hidden), tags, lengths)

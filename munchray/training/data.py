@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -27,14 +28,20 @@ class Split:
     Args:
         features: of each sentence.
         tags: gold IOB2 tags of each sentence.
-        tag_ids: the same in the tagger's scheme, as positions in the corpus's tag set.
-        lengths: tokens of each sentence.
+        tag_ids: the same of all tokens, in the tagger's scheme, as positions in the corpus's tag set. int16 [tokens]
+        lengths: tokens of each sentence. int64 [sentences]
     """
 
     features: store.Features
     tags: Sequence[Sequence[str]]
-    tag_ids: Sequence[np.ndarray]
-    lengths: Sequence[int]
+    tag_ids: np.ndarray
+    lengths: np.ndarray
+
+    @cached_property
+    def starts(self) -> np.ndarray:
+        """The place of each sentence's first token among all. int64 [sentences]"""
+        starts: np.ndarray = np.cumsum(self.lengths) - self.lengths
+        return starts
 
 
 @dataclass(frozen=True)
@@ -99,8 +106,8 @@ class DataSpec:
         return Split(
             features,
             [s.tags for s in sentences],
-            [np.array([ids[tag] for tag in convert(s.tags)], np.int64) for s in sentences],
-            [len(s.tokens) for s in sentences],
+            np.array([ids[tag] for s in sentences for tag in convert(s.tags)], np.int16),
+            np.array([len(s.tokens) for s in sentences], np.int64),
         )
 
 

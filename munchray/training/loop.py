@@ -15,6 +15,7 @@ from torch import Tensor
 from munchray.errors import WorkError
 from munchray.seeds import seed_of
 from munchray.settings import TrialSettings
+from munchray.tagging.packing import Packing
 from munchray.tagging.scoring import Counts, sentence_counts
 from munchray.tagging.tagger import Tagger
 from munchray.training.curriculum import Batch, Pair
@@ -72,8 +73,8 @@ def train_epoch(
     clipped = torch.zeros((), device=device)
     updates = tokens = 0
     for batch in batches:
-        features, lengths, tags, corpora = assemble(batch.sentences, splits, device)
-        per_sentence = tagger.losses(features, lengths, tags, corpora)
+        features, packing, tags, corpora = assemble(batch.sentences, splits, device)
+        per_sentence = tagger.losses(features, packing, tags, corpora)
         loss = per_sentence.mean() if settings.loss_reduction == "mean" else per_sentence.sum()
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
@@ -83,7 +84,7 @@ def train_epoch(
             losses[corpora[0]] += per_sentence.detach().sum()
             counted[corpora[0]] += len(corpora)
         updates += 1
-        tokens += sum(splits[corpus].lengths[i] for corpus, i in batch.sentences)
+        tokens += len(features)
         tick()
     mean = float(np.mean([losses[corpus].item() / counted[corpus] for corpus in losses]))
     if not math.isfinite(mean):
@@ -93,46 +94,44 @@ def train_epoch(
 
 def assemble(
     pairs: Sequence[Pair], splits: dict[str, Split], device: torch.device
-) -> tuple[Tensor, Tensor, Tensor, list[str]]:
-    """The sentences of a batch as tensors, those of one corpus beside each other.
+) -> tuple[Tensor, Packing, Tensor, list[str]]:
+    """The sentences of a batch as tensors.
 
     Returns:
-        features, shape: (batch, time, width); lengths, shape: (batch,); tag ids, shape: (batch, time); and the
-        corpus of each sentence.
+        packed features, shape: (tokens, width); where the sentences are in them; packed tag ids, shape: (tokens,); and
+        the corpus of each sentence.
     """
-    chosen: dict[str, list[int]] = defaultdict(list)
-    for corpus, i in pairs:
-        chosen[corpus].append(i)
-    longest = max(splits[corpus].lengths[i] for corpus, i in pairs)
-    width = next(iter(splits.values())).features.width
-    features = np.zeros((len(pairs), longest, width), np.float32)
-    lengths = np.zeros(len(pairs), np.int64)
-    tags = np.zeros((len(pairs), longest), np.int64)
-    row = 0
-    for corpus, indices in chosen.items():
-        block, block_lengths = splits[corpus].features.gather(indices)
-        rows = slice(row, row + len(indices))
-        features[rows, : block.shape[1]] = block
-        lengths[rows] = block_lengths
-        for i in indices:
-            ids = splits[corpus].tag_ids[i]
-            tags[row, : len(ids)] = ids
-            row += 1
-    corpora = [corpus for corpus, indices in chosen.items() for _ in indices]
-    tensors = (torch.from_numpy(array).to(device, non_blocking=True) for array in (features, lengths, tags))
-    return (*tensors, corpora)  # type: ignore[return-value]
+    corpora = [corpus for corpus, _ in pairs]
+    numbers = np.array([number for _, number in pairs])
+    packing = Packing([splits[corpus].lengths[number] for corpus, number in pairs], device)
+    features = np.empty((len(packing.sentences), splits[corpora[0]].features.width), np.float16)
+    tags = np.empty(len(features), np.int64)
+    for corpus in dict.fromkeys(corpora):
+        split = splits[corpus]
+        own = np.array([name == corpus for name in corpora])[packing.sentences]
+        sentences, positions = numbers[packing.sentences[own]], packing.positions[own]
+        features[own] = split.features.tokens(sentences, positions)
+        tags[own] = split.tag_ids[split.starts[sentences] + positions]
+    return _on(device, features).float(), packing, _on(device, tags), corpora
+
+
+def _on(device: torch.device, array: np.ndarray) -> Tensor:
+    """The array as a tensor there. To a GPU it travels from pinned memory, while the GPU works on."""
+    tensor = torch.from_numpy(array)
+    return tensor if device.type == "cpu" else tensor.pin_memory().to(device, non_blocking=True)
 
 
 def predict(tagger: Tagger, split: Split, corpus: str) -> list[list[str]]:
     """The best tags of every sentence of a split, by the head of ``corpus``."""
     tagger.eval()
     device = next(tagger.parameters()).device
-    by_length = sorted(range(len(split.lengths)), key=split.lengths.__getitem__)
+    by_length = np.argsort(split.lengths, kind="stable")
     tags: list[list[str]] = [[] for _ in by_length]
     for start in range(0, len(by_length), DECODE_BATCH):
         chosen = by_length[start : start + DECODE_BATCH]
-        features, lengths = (torch.from_numpy(array).to(device) for array in split.features.gather(chosen))
-        for i, path in zip(chosen, tagger.decode(features, lengths, corpus), strict=True):
+        packing = Packing(split.lengths[chosen], device)
+        features = split.features.tokens(chosen[packing.sentences], packing.positions)
+        for i, path in zip(chosen, tagger.decode(_on(device, features).float(), packing, corpus), strict=True):
             tags[i] = path
     return tags
 

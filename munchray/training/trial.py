@@ -167,6 +167,7 @@ def new_tagger(settings: TrialSettings, data: TrialData) -> Tagger:
         hidden_size=settings.hidden_size,
         word_dropout=settings.word_dropout,
         locked_dropout=settings.locked_dropout,
+        precision=settings.precision,
     )
     tagger.initialise(settings.seed)
     return tagger
@@ -200,7 +201,7 @@ def read_epochs(folder: Path) -> list[EpochReport]:
 
 
 def _stages_left(settings: TrialSettings, data: TrialData, progress: _Progress) -> Iterator[tuple[int, Stage]]:
-    lengths = {name: split.lengths for name, split in data.train.items()}
+    lengths = {name: split.lengths.tolist() for name, split in data.train.items()}
     material = Material(lengths, settings.batch_size, settings.batching, settings.seed)
     whole = stages(settings.regime, settings.main, settings.auxiliaries, material)
     return islice(enumerate(whole), progress.stage, None)
