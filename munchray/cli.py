@@ -124,10 +124,12 @@ def train(job_file: JobFile, overrides: Overrides = None, quiet: Quiet = False) 
     Example: munchray train jobs/quickstart.yaml --set learning_rate=0.05
     """
     from munchray.search.search import search_folder
-    from munchray.training.trial import device_for, run_trial, use_threads
+    from munchray.training.machine import check_precision, device_for, use_threads
+    from munchray.training.trial import run_trial
 
     job = _load(job_file, overrides)
     device = device_for(job.device)
+    check_precision(job.precision, device)
     data = _prepare(job, _read_inputs(job, quiet), quiet)
     settings = job.first_trial()
     use_threads(job.resources_per_trial.cpu)

@@ -19,7 +19,7 @@ from munchray.orders import order_text
 if TYPE_CHECKING:  # the command line starts without torch, optuna and ray
     from munchray.search.results import Ranking
     from munchray.settings import TrialSettings
-    from munchray.training.trial import EpochReport
+    from munchray.training.record import EpochReport
 
 SECONDS_BETWEEN_LINES = 5.0
 """Where progress is plain lines, a log should stay short."""

@@ -7,7 +7,8 @@ from munchray.settings import Job, load_job
 from munchray.tagging.bundle import export_model
 from munchray.training.data import DataSpec
 from munchray.training.inputs import open_embedders, prepare
-from munchray.training.trial import run_trial, use_threads
+from munchray.training.machine import use_threads
+from munchray.training.trial import run_trial
 
 JOB = """
 main: sample-disease-1

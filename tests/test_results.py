@@ -11,7 +11,7 @@ from munchray.search.results import ranking
 from munchray.search.search import search_folder, trial_folder
 from munchray.search.study import Study
 from munchray.settings import load_job
-from munchray.training.trial import EpochReport
+from munchray.training.record import EpochReport
 
 JOB = """
 main: sample-disease-1

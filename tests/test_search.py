@@ -14,7 +14,7 @@ from munchray.search.search import Search
 from munchray.search.tracking import default_uri
 from munchray.settings import load_job
 from munchray.tagging.scoring import Counts
-from munchray.training.trial import EpochReport, StageResult, TrialResult, _as_json
+from munchray.training.record import EpochReport, StageResult, TrialResult, write_result
 
 JOB = """
 main: sample-disease-1
@@ -110,7 +110,7 @@ def train_by_formula(search, suggestion, epochs=2):
     right = score_of(settings)
     counts = Counts(right, 100 - right, 100 - right)
     result = TrialResult({"sample-disease-1": counts}, [counts], [StageResult(("a",), 1.0, 20)], 20, 1.5, "digest")
-    (folder / "result.json").write_text(json.dumps(_as_json(result)))
+    write_result(folder, result)
     return points
 
 

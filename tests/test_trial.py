@@ -11,7 +11,9 @@ from toys import toy_data, toy_settings
 from munchray.errors import InputError, WorkError
 from munchray.training import loop, trial
 from munchray.training.curriculum import REGIMES
-from munchray.training.trial import device_for, read_epochs, read_result, run_trial
+from munchray.training.machine import device_for
+from munchray.training.record import read_epochs, read_result
+from munchray.training.trial import run_trial
 
 SIZES = {"m": 30, "a": 20, "b": 25}
 AUXILIARIES = {"single_task": (), "single_aux": ("a",)}

@@ -15,7 +15,9 @@ from processes import heed_ctrl_c
 from munchray.search.results import ranking
 from munchray.settings import load_job
 from munchray.training.inputs import prepare
-from munchray.training.trial import read_epochs, read_result, run_trial, use_threads
+from munchray.training.machine import use_threads
+from munchray.training.record import read_epochs, read_result
+from munchray.training.trial import run_trial
 
 pytestmark = pytest.mark.slow
 

@@ -44,6 +44,7 @@ def toy_data(sizes, scheme="iobes"):
         train={name: toy_split(place, size, scheme) for place, (name, size) in enumerate(sizes.items())},
         dev={name: toy_split(100 + place, 12, scheme) for place, name in enumerate(sizes)},
         tag_sets={name: tuple(tag_set(["T"], scheme)) for name in sizes},
+        fingerprints={name: f"{place} {size} {scheme}" for place, (name, size) in enumerate(sizes.items())},
     )
 
 

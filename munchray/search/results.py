@@ -11,7 +11,7 @@ from munchray.files import read_json
 from munchray.search.search import search_folder, trial_folder
 from munchray.search.study import Study
 from munchray.settings import Job, TrialSettings
-from munchray.training.trial import read_epochs, read_result
+from munchray.training.record import read_epochs, read_result
 
 
 @dataclass(frozen=True)

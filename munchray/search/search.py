@@ -28,7 +28,7 @@ from munchray.search.samplers import make_sampler
 from munchray.search.study import Study, Suggestion
 from munchray.search.tracking import Tracker, default_uri
 from munchray.settings import Job, TrialSettings
-from munchray.training.trial import EpochReport, TrialResult, read_epochs, read_result
+from munchray.training.record import EpochReport, TrialResult, read_epochs, read_result
 
 EPOCH_METRICS = (
     "train_loss",

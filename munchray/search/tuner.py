@@ -26,7 +26,9 @@ from munchray.errors import InputError, Interrupted, Problem, WorkError
 from munchray.search.search import Search, trial_folder
 from munchray.settings import Job, TrialSettings
 from munchray.training.data import DataSpec
-from munchray.training.trial import EpochReport, device_for, run_trial, use_threads
+from munchray.training.machine import device_for, use_threads
+from munchray.training.record import EpochReport
+from munchray.training.trial import run_trial
 
 MOST_FAILURES = 2
 """Retries of a trial whose process died; each goes on from its last checkpoint."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from munchray.errors import InputError, Problem, WorkError
 from munchray.files import digest, read_json, write_json, written_aside
@@ -18,25 +20,36 @@ FORMAT = "munchray tagger"
 VERSION = 1
 
 
-def save(tagger: Tagger, path: Path) -> None:
+def save(tagger: Tagger, path: Path, corpora: Sequence[str] | None = None) -> None:
     """Write the weights, from whatever device they are on.
+
+    Args:
+        corpora: write only their heads, beside what all corpora share.
 
     Raises:
         WorkError: the disk refuses.
     """
+    state = {name: value.cpu().contiguous() for name, value in _state(tagger, corpora).items()}
     try:
-        save_file({name: value.cpu().contiguous() for name, value in tagger.state_dict().items()}, path)
+        save_file(state, path)
     except SafetensorError as error:
         raise WorkError(f"{path} cannot be written: {error}") from None
 
 
-def load(tagger: Tagger, path: Path) -> None:
-    """Read weights that `save` wrote into a tagger of the same shape.
+def load(tagger: Tagger, path: Path, corpora: Sequence[str] | None = None) -> None:
+    """Read weights that `save` wrote with the same ``corpora`` into a tagger of the same shape.
 
     Raises:
         SafetensorError, RuntimeError: not such a file.
     """
-    tagger.load_state_dict(load_file(path))
+    others = tagger.state_dict().keys() - _state(tagger, corpora).keys()
+    tagger.load_state_dict({**load_file(path), **{name: tagger.state_dict()[name] for name in others}})
+
+
+def _state(tagger: Tagger, corpora: Sequence[str] | None) -> dict[str, Tensor]:
+    left_out = {name for name in tagger.tag_sets if corpora is not None and name not in corpora}
+    prefixes = tuple(f"heads.{name}." for name in left_out)
+    return {name: value for name, value in tagger.state_dict().items() if not name.startswith(prefixes)}
 
 
 def digest_of(tagger: Tagger) -> str:

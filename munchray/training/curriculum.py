@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from munchray.seeds import generator
@@ -85,11 +85,13 @@ class Stage:
     Args:
         auxiliaries: the auxiliaries used up to and including this stage; for Stack a prefix of the order.
         key: names the stage's randomness. Equal for equal prefixes of an order, whichever order it is.
+        reusable: its result depends on seed, settings and the prefix ``auxiliaries`` alone.
     """
 
     auxiliaries: tuple[str, ...]
     key: str
     make_epochs: Callable[[], Iterator[list[Batch]]]
+    reusable: bool = False
 
     def epochs(self) -> Iterator[list[Batch]]:
         """Epochs without end, from the first."""
@@ -162,7 +164,8 @@ def iteration(main: str, auxiliaries: tuple[str, ...], material: Material) -> li
 def stack(main: str, auxiliaries: tuple[str, ...], material: Material) -> list[Stage]:
     """Algorithm 4: a full convergence per auxiliary, in order."""
     prefixes = [auxiliaries[: n + 1] for n in range(len(auxiliaries))]
-    return [auxiliary_stage(main, prefix, prefix[-1:], " > ".join(prefix), material) for prefix in prefixes]
+    trained = [auxiliary_stage(main, prefix, prefix[-1:], " > ".join(prefix), material) for prefix in prefixes]
+    return [replace(stage, reusable=True) for stage in trained]
 
 
 REGIMES: Mapping[str, Callable[[str, tuple[str, ...], Material], list[Stage]]] = {

@@ -46,11 +46,16 @@ class Split:
 
 @dataclass(frozen=True)
 class TrialData:
-    """The splits one trial needs; ``dev`` of all corpora for multi_task, else of the main one."""
+    """The splits one trial needs; ``dev`` of all corpora for multi_task, else of the main one.
+
+    Args:
+        fingerprints: of each corpus's text, tags and features.
+    """
 
     train: dict[str, Split]
     dev: dict[str, Split]
     tag_sets: dict[str, tuple[str, ...]]
+    fingerprints: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -97,6 +102,7 @@ class DataSpec:
             train={name: self._split(text[name]["train"], tag_sets[name]) for name in names},
             dev={name: self._split(text[name]["dev"], tag_sets[name]) for name in names if "dev" in text[name]},
             tag_sets=tag_sets,
+            fingerprints={name: digest(self.contents[name], *self.embeddings) for name in names},
         )
 
     def _split(self, sentences: Sequence[Sentence], tags: Sequence[str]) -> Split:

@@ -1,0 +1,40 @@
+"""What a trial takes from the machine it runs on: a device, its precision, threads."""
+
+from __future__ import annotations
+
+import torch
+
+from munchray.errors import InputError, Problem
+
+
+def device_for(wanted: str) -> str:
+    """``auto`` is a GPU where there is one.
+
+    Raises:
+        InputError: ``cuda`` was asked for and there is none.
+    """
+    if wanted == "cuda" and not torch.cuda.is_available():
+        raise InputError(Problem("device", "cuda, but torch sees no GPU here", "a GPU", "Set device: auto or cpu"))
+    return ("cuda" if torch.cuda.is_available() else "cpu") if wanted == "auto" else wanted
+
+
+def check_precision(precision: str, device: str) -> None:
+    """See that the device multiplies in this precision; emulating it would be slower than float32.
+
+    Raises:
+        InputError: it does not.
+    """
+    able = torch.cuda.is_bf16_supported(including_emulation=False) if device == "cuda" else _cpu_has_bfloat16()
+    if precision == "bfloat16" and not able:
+        where = "this GPU has" if device == "cuda" else "this CPU has"
+        fix = "Set precision: float32"
+        raise InputError(Problem("precision", f"bfloat16, but {where} no instructions for it", "float32", fix))
+
+
+def _cpu_has_bfloat16() -> bool:
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
+def use_threads(cpus: float) -> None:
+    """As many threads as a trial has cores: trials side by side beat threads, and sums depend on their number."""
+    torch.set_num_threads(max(1, int(cpus)))

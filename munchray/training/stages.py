@@ -1,0 +1,277 @@
+"""The stage store: a stage is trained once, by whoever needs it first.
+
+With plain SGD the state between two stages is the weights alone, and all randomness of a stage comes from the seed and
+the prefix of the order, so two orders that begin alike share that beginning bit for bit (design of Stack, paper,
+Algorithm 4). A stage's folder is named by all that decides its result:
+
+    format.json                  the version of this layout
+    KEY/weights.safetensors      shared layers, and the heads of the main corpus and the prefix
+    KEY/stage.json               scores, curve, what was trained, and the fingerprint of the weights
+    KEY.claim                    a process is training it; its time stamp moves while that process lives
+
+Two processes may train the same stage only if one takes over the claim of another that seems dead and is not, for
+instance because it was stopped for longer than `CLAIM_EXPIRES`. The first to finish publishes, the results are equal.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from munchray.errors import InputError, Problem
+from munchray.files import digest, file_digest, read_json, write_json
+
+FORMAT = {"format": "munchray stages", "version": 1}
+CLAIM_BEATS = 5.0  # seconds between signs of life of a claim
+CLAIM_EXPIRES = 60.0  # seconds without one after which its owner is taken for dead
+LOOK_AGAIN = 0.5  # seconds between looks of a process that waits
+WEIGHTS = "weights.safetensors"
+
+
+@dataclass(frozen=True)
+class KeptStage:
+    """A stage that was trained before.
+
+    Args:
+        weights: the file of its weights.
+        record: what its trainer wrote about it, as JSON.
+    """
+
+    weights: Path
+    record: dict[str, Any]
+
+
+class StageStore:
+    """The stages that all searches on the same storage share.
+
+    Args:
+        folder: where they are; made when the first is published.
+        most_bytes: after a stage is published, those that were not used for longest are deleted until this holds.
+        warn: told what goes wrong without stopping a trial: a store that cannot be written only means more work.
+
+    Raises:
+        InputError: the folder holds something else, or stages of another version.
+    """
+
+    def __init__(self, folder: Path, most_bytes: float, warn: Callable[[str], None] = lambda _: None) -> None:
+        self.folder = folder
+        self._most_bytes = most_bytes
+        self._warn = warn
+        _check_format(folder)
+
+    @contextlib.contextmanager
+    def turn(self, key: str, waiting: Callable[[], None] = lambda: None) -> Iterator[KeptStage | None]:
+        """A stage that was trained before; or None, and until the block ends nobody else trains it.
+
+        Waits while another process trains it.
+
+        Args:
+            waiting: called again and again meanwhile.
+        """
+        watched = _Watched(self._claim_path(key))
+        while (kept := self.find(key)) is None:
+            claim = self._claim(key)
+            if claim is not None:
+                with claim:
+                    # Between looking and claiming somebody may have published it.
+                    yield self.find(key)
+                return
+            waiting()
+            time.sleep(LOOK_AGAIN)
+            watched.take_over_if_dead()
+        yield kept
+
+    def find(self, key: str) -> KeptStage | None:
+        """A whole stage, or None; a damaged one is deleted."""
+        folder = self.folder / key
+        try:
+            damage, record = inspect(folder)
+        except FileNotFoundError:
+            return None
+        if damage:
+            self._warn(f"{folder}: {damage}; training that stage again")
+            _delete(folder)
+            return None
+        with contextlib.suppress(OSError):  # the time of last use, which decides what is deleted first
+            os.utime(folder)
+        return KeptStage(folder / WEIGHTS, record)
+
+    def publish(self, key: str, record: dict[str, Any], save_weights: Callable[[Path], None]) -> None:
+        """Keep a stage, unless somebody else was first. A store that refuses costs nothing but the reuse."""
+        aside = self.folder / f".{key}.{uuid.uuid4().hex[:8]}.part"
+        try:
+            aside.mkdir(parents=True)
+            if not (self.folder / "format.json").exists():
+                write_json(self.folder / "format.json", FORMAT)
+            save_weights(aside / WEIGHTS)
+            described = {**record, "weights": file_digest(aside / WEIGHTS)}
+            write_json(aside / "stage.json", {**described, "digest": _digest_of(described)})
+            aside.rename(self.folder / key)
+            self.prune(self._most_bytes)
+        except OSError as error:
+            if not (self.folder / key).exists():
+                self._warn(f"the stage store {self.folder} cannot be written ({error.strerror}); going on without")
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
+
+    def entries(self) -> list[Path]:
+        """The folders of all stages, those used last at the end."""
+        timed = []
+        for folder in self.folder.glob("[0-9a-f]*"):
+            with contextlib.suppress(OSError):  # deleted by another process meanwhile
+                timed += [(folder.stat().st_mtime_ns, folder)] if folder.is_dir() else []
+        return [folder for _, folder in sorted(timed)]
+
+    def prune(self, most_bytes: float) -> list[Path]:
+        """Delete the stages that were not used for longest until the rest fits; those deleted."""
+        sizes = {folder: size_of(folder) for folder in self.entries()}
+        excess, deleted = sum(sizes.values()) - most_bytes, []
+        for folder, size in sizes.items():
+            if excess <= 0:
+                break
+            _delete(folder)
+            deleted.append(folder)
+            excess -= size
+        return deleted
+
+    def _claim_path(self, key: str) -> Path:
+        return self.folder / f"{key}.claim"
+
+    def _claim(self, key: str) -> contextlib.AbstractContextManager[object] | None:
+        """The right to train a stage; None while another process has it."""
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with self._claim_path(key).open("x", encoding="utf-8") as stream:
+                json.dump({"host": socket.gethostname(), "pid": os.getpid()}, stream)
+        except FileExistsError:
+            return None
+        except OSError as error:
+            self._warn(f"the stage store {self.folder} cannot be written ({error.strerror}); going on without")
+            return contextlib.nullcontext()
+        return _Claim(self._claim_path(key))
+
+
+class _Claim:
+    """Shows that its process lives until it is left."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._left = threading.Event()
+        self._thread = threading.Thread(target=self._beat, daemon=True)
+
+    def __enter__(self) -> None:
+        self._thread.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._left.set()
+        self._thread.join()
+        self._path.unlink(missing_ok=True)
+
+    def _beat(self) -> None:
+        while not self._left.wait(CLAIM_BEATS):
+            with contextlib.suppress(OSError):  # taken over, or the disk is away for a moment
+                os.utime(self._path)
+
+
+class _Watched:
+    """Somebody else's claim, seen from a process that waits.
+
+    It expires when its time stamp has not moved for `CLAIM_EXPIRES` by the waiting process's own steady clock, so
+    clocks that differ or jump do no harm.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._stamp = -1
+        self._since = time.monotonic()
+
+    def take_over_if_dead(self) -> None:
+        """Remove a claim whose owner died."""
+        try:
+            stamp = self._path.stat().st_mtime_ns
+            if stamp != self._stamp:
+                self._stamp, self._since = stamp, time.monotonic()
+            if time.monotonic() - self._since > CLAIM_EXPIRES or _died_here(self._path):
+                # Of several that wait, only one renames it.
+                expired = self._path.with_name(f".{self._path.name}.{uuid.uuid4().hex[:8]}")
+                self._path.rename(expired)
+                expired.unlink()
+        except OSError:
+            pass  # left meanwhile
+
+
+def _died_here(path: Path) -> bool:
+    """Whether the owner of a claim ran on this host and is gone: no need to wait for the claim to expire."""
+    try:
+        owner = read_json(path)
+        if owner["host"] != socket.gethostname():
+            return False
+        os.kill(owner["pid"], 0)
+    except ProcessLookupError:
+        return True
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+    return False
+
+
+def inspect(folder: Path) -> tuple[str, dict[str, Any]]:
+    """What is wrong with a stage, empty if nothing is, and its record.
+
+    Raises:
+        FileNotFoundError: there is no such stage.
+    """
+    folder.stat()
+    try:
+        record = read_json(folder / "stage.json")
+        if record.pop("digest") != _digest_of(record):
+            return "its record has been changed", {}
+        if file_digest(folder / WEIGHTS) != record["weights"]:
+            return "its weights have been changed", {}
+    except FileNotFoundError as error:
+        return f"{Path(error.filename).name} is not there", {}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return "its record cannot be read", {}
+    return "", record
+
+
+def size_of(folder: Path) -> int:
+    """Bytes of a stage; 0 once it is gone."""
+    with contextlib.suppress(OSError):
+        return sum(path.stat().st_size for path in folder.iterdir())
+    return 0
+
+
+def _check_format(folder: Path) -> None:
+    try:
+        found = read_json(folder / "format.json")
+    except OSError:  # not made yet, or out of reach: the trial is told when it wants to write
+        return
+    except ValueError:
+        found = None
+    if found != FORMAT:
+        version = found.get("version", "unknown") if isinstance(found, dict) else "unknown"
+        text, expected = f"a stage store of version {version}", f"version {FORMAT['version']}"
+        fix = "Set another storage, or use the munchray that made it"
+        raise InputError(Problem(str(folder / "format.json"), text, expected, fix))
+
+
+def _delete(folder: Path) -> None:
+    """Out of sight in one step, then away."""
+    with contextlib.suppress(OSError):
+        gone = folder.parent / f".{folder.name}.{uuid.uuid4().hex[:8]}.old"
+        folder.rename(gone)
+        shutil.rmtree(gone, ignore_errors=True)
+
+
+def _digest_of(record: dict[str, Any]) -> str:
+    return digest(json.dumps(record, sort_keys=True))
