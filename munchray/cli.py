@@ -125,6 +125,7 @@ def train(job_file: JobFile, overrides: Overrides = None, quiet: Quiet = False) 
     """
     from munchray.search.search import search_folder
     from munchray.training.machine import check_precision, device_for, use_threads
+    from munchray.training.stages import open_store
     from munchray.training.trial import run_trial
 
     job = _load(job_file, overrides)
@@ -136,9 +137,12 @@ def train(job_file: JobFile, overrides: Overrides = None, quiet: Quiet = False) 
     folder = search_folder(job) / "single" / settings.signature(data.fingerprint())
     if (folder / "result.json").exists():
         console.note("This setting has been trained before; its result:", quiet=quiet)
+    store = open_store(job.stage_folder, job.stages_gb, console.note)
     with console.EpochLines(quiet) as lines:
         opened = data.open(settings)
-        result = run_trial(settings, opened, folder, device=device, report=lines.show, tick=lines.tick)
+        result = run_trial(
+            settings, opened, folder, device=device, stage_store=store, report=lines.show, tick=lines.tick
+        )
     for corpus, counts in result.dev.items():
         scores = f"dev P {counts.precision:.2f}  R {counts.recall:.2f}  F1 {counts.f1:.2f}"
         console.out.print(f"{corpus}: {scores}")
@@ -189,6 +193,30 @@ def results(job_file: JobFile, overrides: Overrides = None, as_json: AsJson = Fa
         print(json.dumps(ranked.as_json(), indent=2))
     else:
         console.show_ranking(ranked, job.main)
+
+
+@app.command()
+def stages(
+    job_file: JobFile,
+    overrides: Overrides = None,
+    verify: Annotated[bool, typer.Option("--verify", help="Read every byte and delete what is damaged.")] = False,
+    prune: Annotated[
+        float | None, typer.Option(metavar="GB", help="Delete what was not used for longest, down to this.", min=0)
+    ] = None,
+) -> None:
+    """List the trained stages that all searches in a job's storage share; check or prune them.
+
+    Example: munchray stages jobs/quickstart.yaml --prune 5
+    """
+    from munchray.training.stages import StageStore
+
+    store = StageStore(Path(_load(job_file, overrides).stage_folder), most_bytes=0, warn=console.note)
+    found = store.listed(verify=verify)
+    for stage in found:
+        if stage.damage:
+            store.find(stage.key)
+    deleted = {folder.name for folder in store.prune(prune * 1e9)} if prune is not None else set()
+    console.show_stages(store.folder, [(stage, stage.key in deleted) for stage in found])
 
 
 @app.command()

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -20,6 +23,7 @@ if TYPE_CHECKING:  # the command line starts without torch, optuna and ray
     from munchray.search.results import Ranking
     from munchray.settings import TrialSettings
     from munchray.training.record import EpochReport
+    from munchray.training.stages import ListedStage
 
 SECONDS_BETWEEN_LINES = 5.0
 """Where progress is plain lines, a log should stay short."""
@@ -90,6 +94,25 @@ def show_ranking(ranking: Ranking, main: str) -> None:
         out.print(Text(f"failed {number:04d}: {reason}"))
     if ranking.running:
         out.print(Text(f"not finished: {', '.join(f'{n:04d}' for n in ranking.running)}"))
+
+
+def show_stages(folder: Path, stages: Sequence[tuple[ListedStage, bool]]) -> None:
+    """The stages of a store and whether each was deleted just now, those used last at the end."""
+    rows = [
+        (
+            order_text(stage.corpora[1:]) or "(unknown)",
+            stage.corpora[0] if stage.corpora else "",
+            *(f"{stage.settings.get(name, math.nan):g}" for name in ("learning_rate", "batch_size", "seed")),
+            f"{stage.dev_f1:.2f}",
+            f"{stage.size / 1e6:.1f}",
+            f"{datetime.fromtimestamp(stage.used):%Y-%m-%d %H:%M}",
+            "deleted" if deleted else stage.damage,
+        )
+        for stage, deleted in stages
+    ]
+    total = sum(stage.size for stage, _ in stages) / 1e9
+    columns = ("order so far", "main", "lr", "batch", "seed", "dev F1", "MB", "last used", "")
+    table(f"{len(rows)} stages in {folder}, {total:.2f} GB", columns, rows, numeric_from=2)
 
 
 class EpochLines:

@@ -128,6 +128,23 @@ def test_training_prints_its_curve_and_the_same_command_again_only_its_result(pr
 
 
 @pytest.mark.slow
+def test_trained_stages_are_listed_checked_and_pruned(project):
+    both = ["--set", "auxiliaries=[sample-gene-1, sample-disease-2]"]
+    munchray("train", "tiny.yaml", *both)
+    assert len(munchray("stages", "tiny.yaml").stdout.splitlines()) == 1 + 2
+    said = munchray("stages", "tiny.yaml").stdout
+    assert "sample-gene-1 > sample-disease-2\tsample-disease-1\t0.1\t8\t1" in said
+    again = munchray("train", "tiny.yaml", *both, "--set", "regime=single_aux").stdout
+    assert again.count("sample-gene-1 ") == 2, "the curve of the stage that was there"
+
+    weights = next(project.glob("runs*/stages/*/weights.safetensors"))
+    weights.write_bytes(weights.read_bytes()[:-1])
+    assert "its weights have been changed" in munchray("stages", "tiny.yaml", "--verify").output
+    assert munchray("stages", "tiny.yaml", "--prune", "0").stdout.count("deleted") == 1
+    assert len(munchray("stages", "tiny.yaml").stdout.splitlines()) == 1
+
+
+@pytest.mark.slow
 def test_ctrl_c_stops_training_and_the_same_command_goes_on(project):
     words = ["train", "tiny.yaml", "--set", "max_epochs=30", "--set", "max_sentences.train=400"]
     process = start(project, *words)

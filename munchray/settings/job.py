@@ -42,6 +42,7 @@ FREE_TO_CHANGE = {
     "tracking_uri",
     "data_dir",
     "features",
+    "stages_gb",
 }
 
 
@@ -92,6 +93,7 @@ class Job(TrainingSettings):
     tracking_uri: Text | None = None
     data_dir: Text | None = None
     features: Text | None = None
+    stages_gb: NonNegativeNumber = 50.0
 
     @field_validator("corpora")
     @classmethod
@@ -160,6 +162,11 @@ class Job(TrainingSettings):
     def feature_folder(self) -> str:
         """Where the feature store lies."""
         return self.features or f"{self.storage.rstrip('/')}/features"
+
+    @property
+    def stage_folder(self) -> str:
+        """Where the stage store lies."""
+        return f"{self.storage.rstrip('/')}/stages"
 
     def entity_types(self) -> dict[str, str]:
         """The entity type of main and of every auxiliary."""

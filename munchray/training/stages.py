@@ -17,14 +17,15 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import shutil
 import socket
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,36 @@ class KeptStage:
 
     weights: Path
     record: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class ListedStage:
+    """A line about a stage, for people.
+
+    Args:
+        corpora: main and the auxiliaries in order.
+        used: when it was trained or taken last, in seconds since 1970.
+        damage: what is wrong with it; empty if nothing is, or if nobody looked.
+    """
+
+    key: str
+    corpora: tuple[str, ...] = ()
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    dev_f1: float = math.nan
+    size: int = 0
+    used: float = 0.0
+    damage: str = ""
+
+    @classmethod
+    def read(cls, folder: Path, verify: bool) -> ListedStage:
+        """From a folder of the store."""
+        try:
+            damage = inspect(folder)[0] if verify else ""
+            record, used = read_json(folder / "stage.json"), folder.stat().st_mtime
+            corpora, settings, score = tuple(record["corpora"]), record["settings"], record["dev_f1"]
+            return cls(folder.name, corpora, settings, score, size_of(folder), used, damage)
+        except (OSError, ValueError, KeyError, TypeError):
+            return cls(folder.name, size=size_of(folder), damage="its record cannot be read")
 
 
 class StageStore:
@@ -131,6 +162,14 @@ class StageStore:
             with contextlib.suppress(OSError):  # deleted by another process meanwhile
                 timed += [(folder.stat().st_mtime_ns, folder)] if folder.is_dir() else []
         return [folder for _, folder in sorted(timed)]
+
+    def listed(self, *, verify: bool) -> list[ListedStage]:
+        """All stages, those used last at the end; damaged ones stay where they are.
+
+        Args:
+            verify: read every byte.
+        """
+        return [ListedStage.read(folder, verify) for folder in self.entries()]
 
     def prune(self, most_bytes: float) -> list[Path]:
         """Delete the stages that were not used for longest until the rest fits; those deleted."""
@@ -222,6 +261,11 @@ def _died_here(path: Path) -> bool:
     except (OSError, ValueError, KeyError, TypeError):
         return False
     return False
+
+
+def open_store(folder: str, most_gb: float, warn: Callable[[str], None]) -> StageStore | None:
+    """The stage store as a job wants it; None when it wants none."""
+    return StageStore(Path(folder), most_gb * 1e9, warn) if most_gb else None
 
 
 def inspect(folder: Path) -> tuple[str, dict[str, Any]]:
