@@ -90,7 +90,7 @@ class _BiLSTM(torch.autograd.Function):
         packing, size, precision = ctx.packing, hidden.shape[2], inputs.dtype
         grad_hidden = torch.stack([grad[:, :size], grad[:, size:].index_select(0, packing.mirror)])
         grad_gates = _gate_slopes(gates, cells, squashed, packing)
-        cell_slope = gates[..., 3 * size :] * (1 - squashed * squashed)
+        cell_slope = torch.addcmul(gates[..., 3 * size :], hidden, squashed, value=-1)  # out * (1 - tanh(cell)^2)
         keep = gates[..., size : 2 * size]
         _through_time(grad_gates, grad_hidden, cell_slope, keep, hidden_weights, packing)
 
@@ -113,7 +113,7 @@ def _gate_slopes(gates: Tensor, cells: Tensor, squashed: Tensor, packing: Packin
     that of each gate before its non-linearity. shape: (2, tokens, 4 * size)
     """
     into, _, candidate, _ = gates.chunk(4, 2)
-    slopes = gates - gates * gates  # of the sigmoid; the candidate's is replaced below
+    slopes = torch.addcmul(gates, gates, gates, value=-1)  # of the sigmoid; the candidate's is replaced below
     of_into, of_keep, of_candidate, of_out = slopes.chunk(4, 2)
     first = len(packing)
     of_into.mul_(candidate)
