@@ -75,9 +75,9 @@ def corpora(
     if ctx.invoked_subcommand:
         return
     if check:
-        _check_corpora(data_dir)
+        console.show_counts(data_dir)
     else:
-        _list_corpora(data_dir)
+        console.show_corpora(data_dir)
 
 
 @corpora_app.command("fetch")
@@ -124,13 +124,15 @@ def train(job_file: JobFile, overrides: Overrides = None, quiet: Quiet = False) 
     Example: munchray train jobs/quickstart.yaml --set learning_rate=0.05
     """
     from munchray.search.search import search_folder
-    from munchray.training.machine import check_precision, device_for, use_threads
+    from munchray.training import memory
+    from munchray.training.machine import check_precision, check_threads, device_for, use_threads
     from munchray.training.stages import open_store
     from munchray.training.trial import run_trial
 
     job = _load(job_file, overrides)
     device = device_for(job.device)
     check_precision(job.precision, device)
+    check_threads(job.resources_per_trial.cpu)
     data = _prepare(job, _read_inputs(job, quiet), quiet)
     settings = job.first_trial()
     use_threads(job.resources_per_trial.cpu)
@@ -138,7 +140,7 @@ def train(job_file: JobFile, overrides: Overrides = None, quiet: Quiet = False) 
     if (folder / "result.json").exists():
         console.note("This setting has been trained before; its result:", quiet=quiet)
     store = open_store(job.stage_folder, job.stages_gb, console.note)
-    with console.EpochLines(quiet) as lines:
+    with console.EpochLines(quiet) as lines, memory.advice(settings.batch_size, device):
         opened = data.open(settings)
         result = run_trial(
             settings, opened, folder, device=device, stage_store=store, report=lines.show, tick=lines.tick
@@ -309,37 +311,6 @@ def main() -> None:
     app(prog_name="munchray")
 
 
-def _list_corpora(data_dir: Path | None) -> None:
-    from munchray.corpora.catalogue import data_folder, find_corpus, known_corpora
-
-    rows = []
-    for name, entity_type in known_corpora().items():
-        try:
-            place = str(find_corpus(name, data_dir).folder or "generated")
-        except InputError:
-            place = "not here; munchray corpora fetch brings it"
-        rows.append((name, entity_type, place))
-    console.table(f"Corpora (real ones in {data_folder(data_dir)})", ("name", "type", "where"), rows, numeric_from=3)
-
-
-def _check_corpora(data_dir: Path | None) -> None:
-    from munchray.corpora.catalogue import SPLITS, TABLE_1, check_split
-
-    measured = []
-    with console.working("counting") as say:
-        for name in TABLE_1:
-            say(name)
-            measured += [check_split(name, split, data_dir) for split in SPLITS]
-    rows = []
-    for row in measured:
-        counts = [f"{n:,}" for n in row.measured] if row.measured else ["-", "-", "-"]
-        rows.append((f"{row.corpus}/{row.split}", *counts, row.verdict))
-    console.table("Counts against Table 1", ("split", "sentences", "words", "annotations", "Table 1"), rows)
-    missing = [row for row in measured if row.measured is None]
-    if missing:
-        raise InputError(*(Problem(f"{row.corpus}/{row.split}", row.verdict) for row in missing))
-
-
 def _load(job_file: Path, overrides: list[str] | None) -> Job:
     from munchray.settings import load_job
 
@@ -362,9 +333,16 @@ def _prepare(job: Job, inputs: Inputs, quiet: bool) -> DataSpec:
 
 def _run_search(work: Search, inputs: Inputs, view: console.SearchView, address: str | None, quiet: bool) -> None:
     from munchray.search import tuner
+    from munchray.training.machine import check_precision, device_for
+    from munchray.training.stages import open_store
 
+    if address is None:
+        check_precision(work.job.precision, device_for(work.job.device if work.job.resources_per_trial.gpu else "cpu"))
+    open_store(work.job.stage_folder, work.job.stages_gb, console.note)  # raises if it is not ours
+    work.get_ready()
     tuner.connect(address)
     concurrent = tuner.slots(work.job)
+    tuner.warm_up(work.job, concurrent)
     data = _prepare(work.job, inputs, quiet)
     work.start(data.fingerprint())
     view.already_finished(work.job.trials - work.trials_left)

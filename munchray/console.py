@@ -16,7 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from munchray.errors import Problem
+from munchray.errors import InputError, Problem
 from munchray.orders import order_text
 
 if TYPE_CHECKING:  # the command line starts without torch, optuna and ray
@@ -94,6 +94,43 @@ def show_ranking(ranking: Ranking, main: str) -> None:
         out.print(Text(f"failed {number:04d}: {reason}"))
     if ranking.running:
         out.print(Text(f"not finished: {', '.join(f'{n:04d}' for n in ranking.running)}"))
+
+
+def show_corpora(data_dir: Path | None) -> None:
+    """The corpora that a job can name, and where they are."""
+    from munchray.corpora.catalogue import data_folder, find_corpus, known_corpora
+
+    rows = []
+    for name, entity_type in known_corpora().items():
+        try:
+            place = str(find_corpus(name, data_dir).folder or "generated")
+        except InputError:
+            place = "not here; munchray corpora fetch brings it"
+        rows.append((name, entity_type, place))
+    table(f"Corpora (real ones in {data_folder(data_dir)})", ("name", "type", "where"), rows, numeric_from=3)
+
+
+def show_counts(data_dir: Path | None) -> None:
+    """What every split holds, beside the paper's Table 1.
+
+    Raises:
+        InputError: a split is not there.
+    """
+    from munchray.corpora.catalogue import SPLITS, TABLE_1, check_split
+
+    measured = []
+    with working("counting") as say:
+        for name in TABLE_1:
+            say(name)
+            measured += [check_split(name, split, data_dir) for split in SPLITS]
+    rows = []
+    for row in measured:
+        counts = [f"{n:,}" for n in row.measured] if row.measured else ["-", "-", "-"]
+        rows.append((f"{row.corpus}/{row.split}", *counts, row.verdict))
+    table("Counts against Table 1", ("split", "sentences", "words", "annotations", "Table 1"), rows)
+    missing = [row for row in measured if row.measured is None]
+    if missing:
+        raise InputError(*(Problem(f"{row.corpus}/{row.split}", row.verdict) for row in missing))
 
 
 def show_stages(folder: Path, stages: Sequence[tuple[ListedStage, bool]]) -> None:

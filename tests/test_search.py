@@ -83,7 +83,8 @@ def open_search(job_file, *overrides, data="data-1", **options):
 
 
 def die(search):
-    """What the system does when a process ends, however it ends."""
+    """What happens when a process is killed: its threads and its lock go with it."""
+    search._tracker._ended.set()
     search._lock.release()
 
 

@@ -248,6 +248,7 @@ def test_a_real_server_keeps_the_same_runs_and_its_death_does_not_stop_a_search(
     tracker.finish_trial(0, "FINISHED")
     tracker.start_trial(1, {"order": ("bc2gm",)})
     tracker.log_epoch(1, {"dev_f1": 2.0}, 1)
+    tracker.flush()
     assert len(warnings) == 1
     assert "Connection refused" in warnings[0]
     with server(uri, tmp_path / "files", free_port):

@@ -88,6 +88,10 @@ class Search:
         search_id = f"{job.name} {digest(str(self.folder))[:6]}"
         self._tracker = Tracker(job.tracking_uri or default_uri(self.folder), job.name, search_id, watcher.warn)
 
+    def get_ready(self) -> None:
+        """Do in the background what `start` would take seconds for; writes nothing yet."""
+        self._tracker.get_ready()
+
     def start(self, data_fingerprint: str) -> None:
         """Open the search's run in MLflow and note the job.
 
@@ -103,6 +107,7 @@ class Search:
         texts = {"job.json": json.dumps(described, indent=2)}
         self._tracker.start_search(params, {"munchray.data": data_fingerprint}, texts)
         write_json(self.folder / "job.json", {"job": described, "data": data_fingerprint})
+        self._say_again()
 
     @cached_property
     def _study(self) -> Study:
@@ -145,13 +150,13 @@ class Search:
 
     def trial_finished(self, number: int) -> None:
         """Note the result that the trial left in its folder."""
-        folder = self.trial_folder(number)
-        result = read_result(folder)
-        for report in read_epochs(folder):  # some may have been trained while nobody was looking on
-            self._log_epoch(number, report)
+        result = read_result(self.trial_folder(number))
         score = result.dev_f1(self.job.main)
-        self._study.complete(number, score, {"updates": result.updates})
-        self._tracker.finish_trial(number, "FINISHED", _final_metrics(result, self.job.main))
+        beginnings = [[len(stage.auxiliaries), stage.dev_f1] for stage in result.stages]
+        reused = sum(stage.reused for stage in result.stages)
+        attrs = {"updates": result.updates, "stages": beginnings, "stages_reused": reused}
+        self._study.complete(number, score, attrs)
+        self._log_result(number, result)
         self.watcher.trial_finished(number, score)
 
     def trial_failed(self, number: int, reason: str) -> None:
@@ -187,6 +192,22 @@ class Search:
             fix = "Wait for it or stop it; munchray results JOB shows how far it is"
             raise InputError(Problem(str(self.folder), found, fix=fix)) from None
         write_json(owner, {"host": socket.gethostname(), "pid": os.getpid()})
+
+    def _say_again(self) -> None:
+        """Tell MLflow of the trials that ended when a process was killed, or the store away, before it knew."""
+        finished = {trial.number: trial for trial in self._study.finished()}
+        for number in self._tracker.unfinished(finished):
+            self._tracker.start_trial(number, _params(self.job.trial(finished[number].values)))
+            self._log_result(number, read_result(self.trial_folder(number)))
+        failed = dict(self._study.failed())
+        for number in self._tracker.unfinished(failed):
+            self._tracker.start_trial(number, {})
+            self._tracker.finish_trial(number, "FAILED", {}, failed[number])
+
+    def _log_result(self, number: int, result: TrialResult) -> None:
+        for report in read_epochs(self.trial_folder(number)):  # some may have been trained while nobody was looking on
+            self._log_epoch(number, report)
+        self._tracker.finish_trial(number, "FINISHED", _final_metrics(result, self.job.main))
 
     def _log_epoch(self, number: int, report: EpochReport) -> None:
         values = asdict(report)

@@ -1,104 +1,37 @@
 """What MLflow keeps of a search: a run for the search, a child run per trial, curves, and the best model.
 
-Only the process that leads the search writes. Runs carry the tags ``munchray.search`` and ``munchray.trial``, by which
-a resumed search finds and continues them. Once a search has started, a store that fails never stops it: what could
-not be written stays in memory and is tried again.
+Only the process that leads the search writes, on a thread of its own every two seconds, so that no trial waits for a
+database. Runs carry the tags ``munchray.search`` and ``munchray.trial``, by which a resumed search finds and continues
+them. Once a search has started, a store that fails never stops it: what could not be written stays in memory and is
+tried again. What a killed process had not written yet can be said again: what the store has is not repeated.
 """
 
 from __future__ import annotations
 
 import contextlib
-import logging
-import math
 import os
+import shutil
+import threading
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
-# Before MLflow is imported. Its own seven retries of 120 s would hold a search up for minutes.
-os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-os.environ.setdefault("DO_NOT_TRACK", "true")
-os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
-os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
-os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # two lines a trial
-
-import sqlalchemy
-from mlflow.entities import Metric, Param, RunTag
-from mlflow.exceptions import RestException
-from mlflow.tracking import MlflowClient
-
 from munchray.errors import InputError, Problem
-from munchray.orders import order_text
+from munchray.search.runs import Run, error_note, trial_name
 
 SEARCH, TRIAL = "munchray.search", "munchray.trial"
-PARENT, NAME, NOTE = "mlflow.parentRunId", "mlflow.runName", "mlflow.note.content"
-SHORT = {"learning_rate": "lr", "batch_size": "bs"}  # as run names show them
-FLUSH_SECONDS, FLUSH_METRICS = 2.0, 500
-FIX = "Check the address, start the server, or leave tracking_uri out to use a file beside the run"
-RETRY_SECONDS = 30.0  # a store that hangs must not hold up every epoch
-METRICS_A_CALL, PARAMS_A_CALL, TAGS_A_CALL = 1000, 100, 100  # what MLflow takes at once
-PARAM_LENGTH, TAG_LENGTH, NAME_LENGTH = 6000, 8000, 250
-
-for _name, _level in (("mlflow", logging.WARNING), ("alembic", logging.WARNING), ("urllib3", logging.ERROR)):
-    logging.getLogger(_name).setLevel(_level)
+PARENT, NAME = "mlflow.parentRunId", "mlflow.runName"
+ENDED = ("FINISHED", "FAILED")  # KILLED trials go on
+SQLITE = "sqlite:///"
+FLUSH_SECONDS = 2.0
+RETRY_SECONDS = 30.0  # a store that hangs must not hang once for every run
 
 
 def default_uri(folder: Path) -> str:
     """An sqlite store in ``folder``; absolute, because a relative one depends on where a command is typed."""
-    return f"sqlite:///{folder.resolve() / 'mlflow.db'}"
-
-
-@dataclass
-class _Run:
-    """One MLflow run: what is to be written and what has been. The search itself has no number."""
-
-    number: int | None
-    run_id: str = ""
-    name: str = ""
-    params: dict[str, str] = field(default_factory=dict)
-    tags: dict[str, str] = field(default_factory=dict)
-    metrics: list[Metric] = field(default_factory=list)
-    files: list[tuple[str, str | Path]] = field(default_factory=list)
-    status: str = "RUNNING"
-    written_status: str = ""
-    last_step: int = -1  # of what has been logged or waits; -1 before the first
-    caught_up: bool = True  # False: found in the store, from an earlier process
-    failed_at: float = 0.0
-
-    @property
-    def waits(self) -> bool:
-        """Whether something is still to be written."""
-        unwritten = self.params or self.tags or self.metrics or self.files
-        return bool(unwritten) or self.status != self.written_status
-
-    def write(self, client: MlflowClient) -> None:
-        """Write everything; what a failing store has taken by then is not written again."""
-        while self.params or self.tags or self.metrics:
-            self._write_batch(client)
-        while self.files:
-            _log_file(client, self.run_id, *self.files[0])
-            del self.files[0]
-        if self.status != self.written_status:
-            _set_status(client, self.run_id, self.status)
-            self.written_status = self.status
-
-    def _write_batch(self, client: MlflowClient) -> None:
-        metrics = self.metrics[:METRICS_A_CALL]
-        params = list(self.params.items())[:PARAMS_A_CALL]
-        tags = list(self.tags.items())[:TAGS_A_CALL]
-        client.log_batch(
-            self.run_id,
-            metrics,
-            [Param(*pair) for pair in params],
-            [RunTag(*pair) for pair in tags],
-            synchronous=True,
-        )
-        del self.metrics[: len(metrics)]
-        for pending, written in ((self.params, params), (self.tags, tags)):
-            for key, _ in written:
-                del pending[key]
+    return f"{SQLITE}{folder.resolve() / 'mlflow.db'}"
 
 
 class Tracker:
@@ -107,7 +40,7 @@ class Tracker:
     Args:
         uri: of an MLflow server (``http://...``) or a database (``sqlite:////...``, ``postgresql+psycopg2://...``).
         search_id: the same id continues the same runs.
-        warn: told once when writing first fails, and at the end if something never was written.
+        warn: told once when writing first fails, and at the end if something never was written; on any thread.
         artifacts: where a database store keeps files; by default beside the sqlite file. A server decides itself.
     """
 
@@ -124,10 +57,16 @@ class Tracker:
         self._search_id = search_id
         self._warn = warn
         self._artifacts = artifacts
-        self._runs: dict[int | None, _Run] = {}
-        self._flushed = 0.0
+        self._runs: dict[int | None, Run] = {}
+        self._writing = threading.Lock()
+        self._ended = threading.Event()
         self._retry_at = 0.0
         self._error = ""
+        self._ahead: _Ahead | None = None
+
+    def get_ready(self) -> None:
+        """Do in the background what takes seconds and `start_search` would do otherwise; writes nothing yet."""
+        self._ahead = _Ahead(self.uri)
 
     def start_search(self, params: Mapping[str, Any], tags: Mapping[str, str], artifacts: Mapping[str, str]) -> None:
         """Connect, create what is missing, open the run of the search; ``artifacts`` are texts by file name.
@@ -135,57 +74,59 @@ class Tracker:
         Raises:
             InputError: the URI is wrong, or the store cannot be reached or refuses.
         """
-        _check_scheme(self.uri)
+        if self._ahead:
+            self._ahead.put_in_place()
+        from munchray.search import mlflow_door  # importing MLflow takes seconds
+
         try:
-            _check_database(self.uri)
-            self._client = MlflowClient(tracking_uri=self.uri, registry_uri=self.uri)
-            self._experiment_id = self._find_or_create_experiment()
+            self._store = mlflow_door.Store(self.uri, self._experiment, self._artifacts)
             self._find_runs()
             run = self._opened(None, self._search_id, params)
-            run.tags.update(_tags(tags))
+            run.add_tags(tags)
             run.files.extend(artifacts.items())
             self._write(run)
+        except InputError:
+            raise
         except Exception as error:  # MLflow and its stores raise all kinds; each means that this URI does not work
             found = f"'{self.uri}' does not work: {_cause(error)}"
-            raise InputError(Problem("tracking_uri", found, fix=FIX)) from error
+            raise InputError(Problem("tracking_uri", found, fix=mlflow_door.FIX)) from error
+        threading.Thread(target=self._write_on, name="mlflow", daemon=True).start()
+
+    def unfinished(self, numbers: Iterable[int]) -> list[int]:
+        """Those trials of whose end the store knows nothing."""
+        known = {number for number, run in self._runs.items() if run.written_status in ENDED}
+        return [number for number in numbers if number not in known]
 
     def start_trial(self, number: int, params: Mapping[str, Any]) -> None:
         """Open the run of a trial; an ``order`` among the parameters is written as ``a > b > c``."""
-        run = self._opened(number, _trial_name(number, params), params)
-        self._try(run)
+        self._opened(number, trial_name(number, params), params)
 
     def log_epoch(self, number: int, metrics: Mapping[str, float], step: int) -> None:
         """Points of the trial's curves; those of a step that has been logged are left out, as is what is not finite."""
         run = self._runs[number]
         if step > run.last_step:
-            run.last_step = step
-            run.metrics.extend(_metrics(metrics, step))
-        waiting = sum(len(each.metrics) for each in self._runs.values())
-        if waiting >= FLUSH_METRICS or time.monotonic() - self._flushed > FLUSH_SECONDS:
-            self.flush()
+            run.add_points(metrics, step)
 
     def finish_trial(
         self, number: int, status: str, metrics: Mapping[str, float] | None = None, error_tail: str = ""
     ) -> None:
         """Close the run of a trial as ``FINISHED``, ``FAILED`` or ``KILLED``, with what it came to."""
         run = self._runs[number]
-        run.metrics.extend(_metrics(metrics or {}, max(run.last_step, 0)))
-        if error_tail:
-            run.tags[NOTE] = f"```\n{error_tail[8 - TAG_LENGTH :]}\n```"
-        run.status = status
-        self._try(run)
+        run.add_points(metrics or {}, max(run.last_step, 0))
+        run.add_tags(error_note(error_tail) if error_tail else {})
+        run.close(status)
 
     def log_best(self, folder: Path, metrics: Mapping[str, float], tags: Mapping[str, str]) -> None:
         """Keep a model folder as the artifact ``best_model`` of the search, with its scores."""
         run = self._runs[None]
-        run.metrics.extend(_metrics(metrics, 0))
-        run.tags.update(_tags(tags))
+        run.add_points(metrics, 0)
+        run.add_tags(tags)
         run.files.append(("best_model", folder))
-        self._try(run)
 
     def finish_search(self, status: str) -> None:
         """Write all that waits and close the run of the search."""
-        self._runs[None].status = status
+        self._runs[None].close(status)
+        self._ended.set()
         self._retry_at = 0.0
         self.flush()
         lost = [run for run in self._runs.values() if run.waits]
@@ -194,18 +135,22 @@ class Tracker:
 
     def flush(self) -> None:
         """Write all that waits, or leave it for later when the store failed a moment ago."""
-        self._flushed = time.monotonic()
-        # What failed last comes last: one run that the store will never take does not keep the others out.
-        for run in sorted(self._runs.values(), key=lambda run: run.failed_at):
-            if run.waits:
-                self._try(run)
+        with self._writing:
+            # What failed last comes last: one run that the store will never take does not keep the others out.
+            for run in sorted(self._runs.copy().values(), key=lambda run: run.failed_at):
+                if run.waits:
+                    self._try(run)
 
-    def _try(self, run: _Run) -> None:
+    def _write_on(self) -> None:
+        while not self._ended.wait(FLUSH_SECONDS):
+            self.flush()
+
+    def _try(self, run: Run) -> None:
         if time.monotonic() < self._retry_at:
             return
         try:
             self._write(run)
-            self._error = self._error if any(each.waits for each in self._runs.values()) else ""
+            self._error = self._error if any(each.waits for each in self._runs.copy().values()) else ""
         except Exception as error:  # whatever it is, the search goes on
             if not self._error:
                 self._warn(f"MLflow at {self.uri} failed ({_cause(error)}); the data is kept and tried again")
@@ -213,132 +158,79 @@ class Tracker:
             run.failed_at = time.monotonic()
             self._retry_at = run.failed_at + RETRY_SECONDS
 
-    def _write(self, run: _Run) -> None:
+    def _write(self, run: Run) -> None:
         if self._error and not run.run_id:  # a store can create a run and fail to say so
             self._find_runs()
         if not run.run_id:
             run.run_id = self._create(run)
         if not run.caught_up:
-            self._catch_up(run)
-        run.write(self._client)
+            run.catch_up(self._store)
+        run.write(self._store)
 
-    def _create(self, run: _Run) -> str:
+    def _create(self, run: Run) -> str:
         tags = {SEARCH: self._search_id, NAME: run.name}
         if run.number is not None:
             tags |= {TRIAL: str(run.number), PARENT: self._runs[None].run_id}
-        created = self._client.create_run(self._experiment_id, tags=tags, run_name=run.name)
+        run_id = self._store.create(run.name, tags, run.began)
         run.written_status = "RUNNING"
-        return str(created.info.run_id)
+        return run_id
 
-    def _opened(self, number: int | None, name: str, params: Mapping[str, Any]) -> _Run:
+    def _opened(self, number: int | None, name: str, params: Mapping[str, Any]) -> Run:
         """The run of a trial, new or known, with its parameters to be written."""
-        run = self._runs.setdefault(number, _Run(number))
-        run.name = run.name or name[:NAME_LENGTH]
-        run.status = "RUNNING"
-        run.params = {key: _text(key, value) for key, value in params.items()}
+        run = self._runs.setdefault(number, Run(number))
+        run.open(name, params)
         return run
-
-    def _catch_up(self, run: _Run) -> None:
-        """Leave out what the run has from an earlier process: MLflow takes no parameter twice."""
-        data = self._client.get_run(run.run_id).data
-        run.params = {key: value for key, value in run.params.items() if key not in data.params}
-        histories = [self._client.get_metric_history(run.run_id, key) for key in data.metrics]
-        logged = {(point.key, point.step) for history in histories for point in history}
-        run.metrics = [point for point in run.metrics if (point.key, point.step) not in logged]
-        run.last_step = max([run.last_step, *(step for _, step in logged)])
-        run.caught_up = True
 
     def _find_runs(self) -> None:
         """Learn of the runs that this search has in the store."""
-        quote = '"' if "'" in self._search_id else "'"
-        query, token = f"tags.`{SEARCH}` = {quote}{self._search_id}{quote}", None
-        while True:
-            page = self._client.search_runs([self._experiment_id], query, max_results=1000, page_token=token)
-            for found in page:
-                trial = found.data.tags.get(TRIAL)
-                number = None if trial is None else int(trial)
-                # Nothing is to be written to a run that nobody opens again: its status stays what it is.
-                run = self._runs.setdefault(number, _Run(number, status=found.info.status))
-                if not run.run_id:
-                    run.run_id, run.written_status, run.caught_up = found.info.run_id, found.info.status, False
-            token = page.token
-            if not token:
-                return
-
-    def _find_or_create_experiment(self) -> str:
-        if self._client.get_experiment_by_name(self._experiment) is None:
-            with contextlib.suppress(RestException):
-                self._client.create_experiment(self._experiment, artifact_location=self._artifact_root())
-        return str(self._client.get_experiment_by_name(self._experiment).experiment_id)
-
-    def _artifact_root(self) -> str | None:
-        if not _is_database(self.uri):
-            return None
-        database = sqlalchemy.make_url(self.uri).database or ""
-        beside = Path(database).parent if self.uri.startswith("sqlite") else Path()
-        return (self._artifacts or beside / "mlartifacts").resolve().as_uri()
+        for found in self._store.find(SEARCH, self._search_id):
+            number = int(found.tags[TRIAL]) if TRIAL in found.tags else None
+            # Nothing is to be written to a run that nobody opens again: its status stays what it is.
+            run = self._runs.setdefault(number, Run(number, status=found.status))
+            if not run.run_id:
+                run.run_id, run.written_status, run.caught_up = found.run_id, found.status, False
 
 
-def _trial_name(number: int, params: Mapping[str, Any]) -> str:
-    """``0007 bc5cdr-disease > linnaeus lr=0.1 bs=32``."""
-    order = [order_text(params["order"])] if params.get("order") else []
-    numbers = [f"{short}={params[name]:g}" for name, short in SHORT.items() if name in params]
-    return " ".join([f"{number:04d}", *order, *numbers])
+class _Ahead:
+    """MLflow imported and an empty database made in the background, for a search that has none yet."""
+
+    def __init__(self, uri: str) -> None:
+        is_file = uri.startswith(SQLITE) and "?" not in uri
+        self._target = Path(uri.removeprefix(SQLITE)) if is_file else None
+        self._folder = TemporaryDirectory()
+        self._made = Path(self._folder.name, "mlflow.db")
+        self._thread = threading.Thread(target=self._make, name="mlflow")
+        self._thread.start()
+
+    def put_in_place(self) -> None:
+        """Wait for it, and put the database where the search wants it, if there is none."""
+        self._thread.join()
+        with contextlib.suppress(OSError):  # MLflow then makes its own, or says what is wrong
+            if self._target and self._made.exists():
+                self._target.parent.mkdir(parents=True, exist_ok=True)
+                _copy_unless_there(self._made, self._target)
+        self._folder.cleanup()
+
+    def _make(self) -> None:
+        from munchray.search import mlflow_door
+
+        if self._target and not self._target.exists():
+            with contextlib.suppress(Exception):
+                mlflow_door.make_database(self._made)
 
 
-def _text(key: str, value: Any) -> str:
-    if isinstance(value, list | tuple):
-        return order_text(value)[:PARAM_LENGTH] if key == "order" else ", ".join(map(str, value))[:PARAM_LENGTH]
-    return str(value)[:PARAM_LENGTH]
+def _copy_unless_there(source: Path, target: Path) -> None:
+    """Whole or not at all: another search may make the same database.
 
-
-def _tags(tags: Mapping[str, str]) -> dict[str, str]:
-    return {key: value[:TAG_LENGTH] for key, value in tags.items()}
-
-
-def _metrics(metrics: Mapping[str, float], step: int) -> list[Metric]:
-    now = time.time_ns() // 1_000_000
-    return [Metric(key, float(value), now, step) for key, value in metrics.items() if math.isfinite(value)]
-
-
-def _set_status(client: MlflowClient, run_id: str, status: str) -> None:
-    if status == "RUNNING":
-        client.update_run(run_id, status=status)
-    else:
-        client.set_terminated(run_id, status=status)
-
-
-def _log_file(client: MlflowClient, run_id: str, name: str, content: str | Path) -> None:
-    if isinstance(content, Path):
-        client.log_artifacts(run_id, str(content), name)
-    else:
-        client.log_text(run_id, content, name)
-
-
-def _check_scheme(uri: str) -> None:
-    """MLflow would take what it does not know for a folder, or for a default of its own."""
-    if not _is_database(uri) and not uri.startswith(("http://", "https://")):
-        expected = "http://host:port of a server, or a database such as sqlite:////absolute/path/mlflow.db"
-        raise InputError(Problem("tracking_uri", f"'{uri}' is no MLflow address", expected, FIX))
-
-
-def _is_database(uri: str) -> bool:
-    scheme, found, _ = uri.partition("://")
-    return bool(found) and scheme.split("+")[0] in ("sqlite", "postgresql", "mysql", "mssql")
-
-
-def _check_database(uri: str) -> None:
-    """Look into a database at once: MLflow would retry ten times, for minutes, before it says what is wrong."""
-    if not _is_database(uri):
-        return
-    url = sqlalchemy.make_url(uri)
-    if url.get_backend_name() == "sqlite" and url.database:
-        Path(url.database).parent.mkdir(parents=True, exist_ok=True)
-    engine = sqlalchemy.create_engine(url)
+    Raises:
+        OSError: it is there, or cannot be written.
+    """
+    aside = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
-        sqlalchemy.inspect(engine).get_table_names()
+        shutil.copyfile(source, aside)
+        os.link(aside, target)
     finally:
-        engine.dispose()
+        aside.unlink(missing_ok=True)
 
 
 def _cause(error: BaseException) -> str:

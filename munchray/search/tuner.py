@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import asdict, fields
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -22,16 +22,18 @@ from ray import tune
 from ray.tune.experiment import Trial
 from ray.tune.search import Searcher
 
-from munchray.errors import InputError, Interrupted, Problem, WorkError
-from munchray.search.search import Search, trial_folder
-from munchray.settings import Job, TrialSettings
+from munchray.errors import InputError, Interrupted, Problem
+from munchray.search import worker
+from munchray.search.search import Search
+from munchray.settings import Job
 from munchray.training.data import DataSpec
-from munchray.training.machine import device_for, use_threads
 from munchray.training.record import EpochReport
-from munchray.training.trial import run_trial
 
 MOST_FAILURES = 2
 """Retries of a trial whose process died; each goes on from its last checkpoint."""
+
+SAME_AS_TUNE = {"env_vars": {"PL_DISABLE_FORK": "1"}}
+"""Tune gives its actors this environment; processes started without it would not serve them."""
 
 REPORT_FIELDS = tuple(field.name for field in fields(EpochReport))
 
@@ -43,7 +45,13 @@ def connect(address: str | None) -> None:
         InputError: there is no cluster at the address.
     """
     try:
-        ray.init(address=address, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+        ray.init(
+            address=address,
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level="ERROR",
+            runtime_env=SAME_AS_TUNE,
+        )
     except (ConnectionError, ValueError, RuntimeError) as error:
         found = f"no Ray cluster answers at '{address}' ({str(error).splitlines()[0]})"
         fix = "Start one with `ray start --head`, or leave --address out to use this machine"
@@ -75,24 +83,47 @@ def slots(job: Job) -> int:
     return job.concurrent_trials or room
 
 
+def warm_up(job: Job, concurrent: int) -> None:
+    """Let the processes of the first trials import what they need while this one prepares; returns at once."""
+    resources = job.resources_per_trial
+    task = ray.remote(num_cpus=resources.cpu, num_gpus=resources.gpu, max_retries=0)(worker.ready)
+    for _ in range(concurrent):
+        task.remote()
+
+
 def run(search: Search, data: DataSpec, concurrent: int) -> None:
     """Run what is left of a search.
 
     Raises:
         Interrupted: the user stopped it.
     """
+    run_with(search, _trainable(search, data), concurrent)
+
+
+def run_with(search: Search, trainable: Any, concurrent: int) -> None:
+    """The same with any trainable that reports as `worker.train` does.
+
+    Raises:
+        Interrupted: the user stopped it.
+    """
     if search.trials_left > 0:
-        _tuner(search, data, concurrent).fit()
+        _tuner(search, trainable, concurrent).fit()
     if not search.close():
         raise Interrupted("finished trials are kept; the same command goes on where this stopped")
 
 
-def _tuner(search: Search, data: DataSpec, concurrent: int) -> tune.Tuner:
+def _trainable(search: Search, data: DataSpec) -> Any:
     job = search.job
-    resources = {"cpu": job.resources_per_trial.cpu, "gpu": job.resources_per_trial.gpu}
     # A trial that was given no GPU leaves those it may see to others.
     device = job.device if job.resources_per_trial.gpu else "cpu"
-    trainable = tune.with_parameters(train, data=data, search_folder=search.folder, device=device)
+    stages = str(Path(job.stage_folder).resolve())  # a worker runs in a folder of its own
+    shared = worker.Shared(data, device, job.resources_per_trial.cpu, stages, job.stages_gb)
+    return tune.with_parameters(worker.train, shared=shared)
+
+
+def _tuner(search: Search, trainable: Any, concurrent: int) -> tune.Tuner:
+    job = search.job
+    resources = {"cpu": job.resources_per_trial.cpu, "gpu": job.resources_per_trial.gpu}
     return tune.Tuner(
         tune.with_resources(trainable, resources),
         tune_config=tune.TuneConfig(
@@ -101,6 +132,7 @@ def _tuner(search: Search, data: DataSpec, concurrent: int) -> tune.Tuner:
             max_concurrent_trials=concurrent,
             trial_name_creator=_trial_name,
             trial_dirname_creator=_trial_name,
+            reuse_actors=True,  # a process start and the import of torch once a core, not once a trial
         ),
         run_config=tune.RunConfig(
             name=time.strftime("%Y%m%d-%H%M%S"),
@@ -110,27 +142,6 @@ def _tuner(search: Search, data: DataSpec, concurrent: int) -> tune.Tuner:
             verbose=0,
         ),
     )
-
-
-def train(config: dict[str, Any], data: DataSpec, search_folder: Path, device: str) -> None:
-    """One trial inside a Ray worker; reports every epoch, and at last what it came to.
-
-    Only `ray.tune` may be used in here: `ray.train.report` raises in a Tune trial.
-    """
-    settings = TrialSettings(**config["settings"])
-    use_threads(config["cpus"])
-    try:
-        run_trial(
-            settings,
-            data.open(settings),
-            trial_folder(search_folder, config["number"]),
-            device=device_for(device),
-            report=lambda report: tune.report(asdict(report)),
-        )
-    except (InputError, WorkError) as error:  # trying again would end the same way
-        tune.report({"failed": str(error)})
-        return
-    tune.report({"finished": True})
 
 
 class StudySearcher(Searcher):  # type: ignore[misc]
@@ -146,8 +157,8 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         if suggestion is None:
             return str(Searcher.FINISHED)
         settings = self._search.job.trial(suggestion.values)
-        cpus = self._search.job.resources_per_trial.cpu
-        return {"number": suggestion.number, "settings": settings.model_dump(mode="json"), "cpus": cpus}
+        folder = str(self._search.trial_folder(suggestion.number))
+        return {"number": suggestion.number, "settings": settings.model_dump(mode="json"), "folder": folder}
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Nothing: `SearchCallback` tells the search."""

@@ -27,7 +27,7 @@ class Split:
 
     Args:
         features: of each sentence.
-        tags: gold IOB2 tags of each sentence.
+        tags: gold IOB2 tags of each sentence; none where nothing is scored.
         tag_ids: the same of all tokens, in the tagger's scheme, as positions in the corpus's tag set. int16 [tokens]
         lengths: tokens of each sentence. int64 [sentences]
     """
@@ -93,25 +93,29 @@ class DataSpec:
             WorkError: a corpus or the feature store is not what it was when the job was prepared.
         """
         names = (settings.main, *settings.auxiliaries)
-        text = {name: {split: self.load(name, split) for split in self.splits[name]} for name in names}
-        for name in names:
-            if content_digest(text[name]) != self.contents[name]:
-                raise WorkError(f"corpus {name} changed since this job was prepared; start a new search")
-        tag_sets = {name: _tags_of(text[name]["train"], settings.tag_scheme) for name in names}
+        opened = {name: self._open(name, settings.tag_scheme) for name in names}
         return TrialData(
-            train={name: self._split(text[name]["train"], tag_sets[name]) for name in names},
-            dev={name: self._split(text[name]["dev"], tag_sets[name]) for name in names if "dev" in text[name]},
-            tag_sets=tag_sets,
+            train={name: splits["train"] for name, (splits, _) in opened.items()},
+            dev={name: splits["dev"] for name, (splits, _) in opened.items() if "dev" in splits},
+            tag_sets={name: tags for name, (_, tags) in opened.items()},
             fingerprints={name: digest(self.contents[name], *self.embeddings) for name in names},
         )
 
-    def _split(self, sentences: Sequence[Sentence], tags: Sequence[str]) -> Split:
+    def _open(self, name: str, scheme: str) -> tuple[dict[str, Split], tuple[str, ...]]:
+        """The splits of a corpus and its tag set. Text is dropped before the next corpus is read."""
+        text = {split: self.load(name, split) for split in self.splits[name]}
+        if content_digest(text) != self.contents[name]:
+            raise WorkError(f"corpus {name} changed since this job was prepared; start a new search")
+        tags = _tags_of(text["train"], scheme)
+        return {split: self._split(sentences, tags, split == "dev") for split, sentences in text.items()}, tags
+
+    def _split(self, sentences: Sequence[Sentence], tags: Sequence[str], keep_tags: bool) -> Split:
         features = store.open_features([s.tokens for s in sentences], self.embeddings, self.store)
         ids = {tag: position for position, tag in enumerate(tags)}
         convert = iob2_to_iobes if any(tag.startswith("E-") for tag in tags) else list
         return Split(
             features,
-            [s.tags for s in sentences],
+            [s.tags for s in sentences] if keep_tags else (),
             np.array([ids[tag] for s in sentences for tag in convert(s.tags)], np.int16),
             np.array([len(s.tokens) for s in sentences], np.int64),
         )

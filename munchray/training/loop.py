@@ -21,7 +21,7 @@ from munchray.tagging.tagger import Tagger
 from munchray.training.curriculum import Batch, Pair
 from munchray.training.data import Split
 
-DECODE_BATCH = 64
+DECODE_TOKENS = 1_000  # a batch that is decoded must not need more memory than one that is trained on
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ def train_epoch(
     device = next(tagger.parameters()).device
     torch.manual_seed(seed_of(settings.seed, "dropout", *scope))
     tagger.train()
-    optimizer = torch.optim.SGD(tagger.parameters(), lr=learning_rate)
+    parameters = list(tagger.parameters())
     # Sums stay on the device: reading a number back makes a GPU wait.
     losses: dict[str, Tensor] = defaultdict(lambda: torch.zeros((), device=device))
     counted: dict[str, int] = defaultdict(int)
@@ -76,10 +76,10 @@ def train_epoch(
         features, packing, tags, corpora = assemble(batch.sentences, splits, device)
         per_sentence = tagger.losses(features, packing, tags, corpora)
         loss = per_sentence.mean() if settings.loss_reduction == "mean" else per_sentence.sum()
-        optimizer.zero_grad()
+        tagger.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
-        clipped += torch.nn.utils.clip_grad_norm_(tagger.parameters(), settings.clip_norm) > settings.clip_norm
-        optimizer.step()
+        clipped += torch.nn.utils.clip_grad_norm_(parameters, settings.clip_norm) > settings.clip_norm
+        _descend(parameters, learning_rate)
         if batch.counts:  # such a batch holds sentences of one corpus
             losses[corpora[0]] += per_sentence.detach().sum()
             counted[corpora[0]] += len(corpora)
@@ -90,6 +90,13 @@ def train_epoch(
     if not math.isfinite(mean):
         raise WorkError(f"the training loss became {mean} at learning rate {learning_rate:g}: try a lower one")
     return EpochLoss(mean, updates, int(clipped.item()), tokens, time.monotonic() - started)
+
+
+@torch.no_grad()
+def _descend(parameters: Sequence[Tensor], learning_rate: float) -> None:
+    """A step of plain SGD. What torch.optim would import for it takes 68 MB of every process, and a second or two."""
+    moved = [(parameter, parameter.grad) for parameter in parameters if parameter.grad is not None]
+    torch._foreach_add_([parameter for parameter, _ in moved], [grad for _, grad in moved], alpha=-learning_rate)
 
 
 def assemble(
@@ -125,15 +132,20 @@ def predict(tagger: Tagger, split: Split, corpus: str) -> list[list[str]]:
     """The best tags of every sentence of a split, by the head of ``corpus``."""
     tagger.eval()
     device = next(tagger.parameters()).device
-    by_length = np.argsort(split.lengths, kind="stable")
-    tags: list[list[str]] = [[] for _ in by_length]
-    for start in range(0, len(by_length), DECODE_BATCH):
-        chosen = by_length[start : start + DECODE_BATCH]
+    tags: list[list[str]] = [[] for _ in split.lengths]
+    for chosen in _decoding_batches(split.lengths):
         packing = Packing(split.lengths[chosen], device)
         features = split.features.tokens(chosen[packing.sentences], packing.positions)
         for i, path in zip(chosen, tagger.decode(_on(device, features).float(), packing, corpus), strict=True):
             tags[i] = path
     return tags
+
+
+def _decoding_batches(lengths: np.ndarray) -> list[np.ndarray]:
+    """Sentences of similar length, about `DECODE_TOKENS` at a time."""
+    by_length = np.argsort(lengths, kind="stable")
+    batch = np.cumsum(lengths[by_length]) // DECODE_TOKENS
+    return [chosen for chosen in np.split(by_length, np.flatnonzero(np.diff(batch)) + 1) if len(chosen)]
 
 
 def score(tagger: Tagger, split: Split, corpus: str) -> list[Counts]:

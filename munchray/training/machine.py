@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import torch
 
 from munchray.errors import InputError, Problem
@@ -33,6 +35,19 @@ def check_precision(precision: str, device: str) -> None:
 
 def _cpu_has_bfloat16() -> bool:
     return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
+def check_threads(cpus: float) -> None:
+    """See that this machine has the cores that a trial is to compute with.
+
+    Raises:
+        InputError: it has fewer.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if cpus > cores:
+        found = f"resources_per_trial.cpu is {cpus:g}, but this machine has {cores} cores"
+        fix = "Lower it: one thread a trial and more trials at once is faster"
+        raise InputError(Problem("resources_per_trial", found, f"at most {cores}", fix))
 
 
 def use_threads(cpus: float) -> None:

@@ -1,0 +1,70 @@
+"""One trial inside a Ray worker. It imports only what training needs: every worker's start and memory pay. (ray)"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from ray import tune
+
+from munchray.errors import InputError, WorkError
+from munchray.settings import TrialSettings
+from munchray.training import memory
+from munchray.training.data import DataSpec
+from munchray.training.machine import device_for, use_threads
+from munchray.training.stages import open_store
+from munchray.training.trial import run_trial
+
+
+@dataclass(frozen=True)
+class Shared:
+    """What all trials of a search have in common.
+
+    Args:
+        device: as the job has it.
+        threads: of each trial.
+        stage_folder, stages_gb: the stage store, as the job has it.
+    """
+
+    data: DataSpec
+    device: str
+    threads: float
+    stage_folder: str
+    stages_gb: float
+
+
+def ready() -> None:
+    """Nothing: whoever calls it in a worker has imported this file there."""
+
+
+def train(config: Mapping[str, Any], shared: Shared) -> None:
+    """Train the setting of ``config`` in its folder; report every epoch, and at last what it came to.
+
+    Only `ray.tune` may be used in here: `ray.train.report` raises in a Tune trial. A process serves one trial after
+    another, so nothing may stay behind.
+    """
+    settings = TrialSettings(**config["settings"])
+    try:
+        _train(settings, shared, Path(config["folder"]))
+    except (InputError, WorkError) as error:  # trying again would end the same way
+        tune.report({"failed": str(error)})
+    else:
+        tune.report({"finished": True})
+    finally:
+        memory.release()
+
+
+def _train(settings: TrialSettings, shared: Shared, folder: Path) -> None:
+    use_threads(shared.threads)
+    device = device_for(shared.device)
+    with memory.advice(settings.batch_size, device):
+        run_trial(
+            settings,
+            shared.data.open(settings),
+            folder,
+            device=device,
+            stage_store=open_store(shared.stage_folder, shared.stages_gb, print),  # into the worker's log
+            report=lambda report: tune.report(asdict(report)),
+        )
