@@ -342,7 +342,6 @@ def _run_search(work: Search, inputs: Inputs, view: console.SearchView, address:
     work.get_ready()
     tuner.connect(address)
     concurrent = tuner.slots(work.job)
-    tuner.warm_up(work.job, concurrent)
     data = _prepare(work.job, inputs, quiet)
     work.start(data.fingerprint())
     view.already_finished(work.job.trials - work.trials_left)

@@ -43,9 +43,9 @@ class Encoding:
     def __init__(self, space: SearchSpace, rule: OrderRule, auxiliaries: Sequence[str]) -> None:
         self.axes: dict[str, Choices | Range] = space.dimensions()
         self.names = tuple(auxiliaries) if space.order else ()
-        self._rule = rule
-        self._lengths = feasible_lengths(space.order, self.names, rule) if space.order else (0,)
-        if not self._lengths:
+        self.rule = rule
+        self.lengths = feasible_lengths(space.order, self.names, rule) if space.order else (0,)
+        if not self.lengths:
             raise InputError(Problem("order", f"no order of {', '.join(self.names)} satisfies {space.order}"))
         self._decode_order = lru_cache(maxsize=100_000)(self._decode_keys)  # a history is decoded at every draw
         self._orders_of = lru_cache(maxsize=None)(self._list_orders)
@@ -55,7 +55,7 @@ class Encoding:
         """What Optuna suggests: the parameters by name, a key per auxiliary, the length when it varies."""
         axes = {name: _distribution(axis) for name, axis in self.axes.items()}
         keys = {KEY + name: FloatDistribution(0.0, 1.0) for name in self.names}
-        shortest, longest = self._lengths[0], self._lengths[-1]
+        shortest, longest = self.lengths[0], self.lengths[-1]
         length = {LENGTH: IntDistribution(shortest, longest)} if shortest < longest else {}
         return {**axes, **keys, **length}
 
@@ -70,32 +70,49 @@ class Encoding:
     @property
     def orders(self) -> int:
         """How many orders there are (one, the empty one, when the space has none)."""
-        return sum(self._rule.count(self.names, length) for length in self._lengths)
+        return sum(self.rule.count(self.names, length) for length in self.lengths)
 
     def decode(self, params: Mapping[str, Any]) -> dict[str, Any]:
         """Optuna's parameters -> the setting: values by name and, when orders vary, ``order`` as a tuple."""
         setting = {name: _snapped(axis, params[name]) for name, axis in self.axes.items()}
         if self.names:
             keys = tuple(params[KEY + name] for name in self.names)
-            setting["order"] = self._decode_order(keys, params.get(LENGTH, self._lengths[0]))
+            setting["order"] = self._decode_order(keys, params.get(LENGTH, self.lengths[0]))
         return setting
 
     def encode(self, setting: Mapping[str, Any]) -> dict[str, Any]:
         """A setting -> the evenly spaced parameters that decode to it."""
         params = {name: setting[name] for name in self.axes}
         if self.names:
-            keys = self._rule.encode(setting["order"], self.names)
+            keys = self.rule.encode(setting["order"], self.names)
             params.update({KEY + name: key for name, key in keys.items()})
-            params.update({LENGTH: len(setting["order"])} if len(self._lengths) > 1 else {})
+            params.update({LENGTH: len(setting["order"])} if len(self.lengths) > 1 else {})
         return params
 
     def settings(self) -> Iterator[dict[str, Any]]:
         """Every setting of a space of finite `size`."""
-        columns = {name: [_snapped(axis, v) for v in axis.points() or ()] for name, axis in self.axes.items()}
-        if self.names:
-            columns["order"] = [order for length in self._lengths for order in self._orders_of(length)]
-        for values in product(*columns.values()):
-            yield dict(zip(columns, values, strict=True))
+        for values in self.listed_values():
+            if self.names:
+                yield from ({**values, "order": order} for order in self.listed_orders())
+            else:
+                yield values
+
+    def listed_values(self) -> Iterator[dict[str, Any]]:
+        """All that a setting is but its order, for every setting of finite axes."""
+        columns = [[_snapped(axis, value) for value in axis.points() or ()] for axis in self.axes.values()]
+        return (dict(zip(self.axes, values, strict=True)) for values in product(*columns))
+
+    def listed_orders(self) -> Iterator[Order]:
+        """Every order, short ones first."""
+        return (order for length in self.lengths for order in self._orders_of(length))
+
+    def coordinates(self, setting: Mapping[str, Any]) -> list[float]:
+        """Each axis from 0 to 1: a range in its scale, choices by their rank."""
+        return [_coordinate(axis, setting[name]) for name, axis in self.axes.items()]
+
+    def at(self, coordinates: Sequence[float]) -> dict[str, Any]:
+        """The values, without an order, nearest to these coordinates."""
+        return {name: _at(axis, c) for (name, axis), c in zip(self.axes.items(), coordinates, strict=True)}
 
     def draws(self, seed: int) -> Iterator[dict[str, Any]]:
         """Random settings without end: axes uniform in their scale, the length uniform, then its orders alike."""
@@ -112,16 +129,16 @@ class Encoding:
         return _snapped(self.axes[name], value)
 
     def _drawn_order(self, rng: random.Random) -> Order:
-        length = rng.choice(self._lengths)
-        if self._rule.count(self.names, length) <= MOST_ORDERS_LISTED:
+        length = rng.choice(self.lengths)
+        if self.rule.count(self.names, length) <= MOST_ORDERS_LISTED:
             return rng.choice(self._orders_of(length))
-        return self._rule.decode({name: rng.random() for name in self.names}, length)
+        return self.rule.decode({name: rng.random() for name in self.names}, length)
 
     def _decode_keys(self, keys: tuple[float, ...], length: int) -> Order:
-        return self._rule.decode(dict(zip(self.names, keys, strict=True)), length)
+        return self.rule.decode(dict(zip(self.names, keys, strict=True)), length)
 
     def _list_orders(self, length: int) -> list[Order]:
-        return list(self._rule.orders(self.names, length))
+        return list(self.rule.orders(self.names, length))
 
 
 def identity(setting: Mapping[str, Any]) -> Identity:
@@ -132,11 +149,31 @@ def identity(setting: Mapping[str, Any]) -> Identity:
 def _distribution(axis: Choices | Range) -> BaseDistribution:
     if isinstance(axis, Choices):
         return CategoricalDistribution(axis.values)
-    points = axis.points()
-    high = _snapped(axis, points[-1]) if points else axis.high  # Optuna warns when the last step misses `high`
+    high = _highest(axis)  # Optuna warns when the last step misses `axis.high`
     if axis.integer:
         return IntDistribution(int(axis.low), int(high), log=axis.log, step=int(axis.step or 1))
     return FloatDistribution(axis.low, high, log=axis.log, step=axis.step)
+
+
+def _coordinate(axis: Choices | Range, value: Any) -> float:
+    if isinstance(axis, Choices):
+        return sorted(axis.values).index(value) / max(len(axis.values) - 1, 1)
+    low, high, value = (math.log(v) if axis.log else v for v in (axis.low, axis.high, value))
+    return float((value - low) / (high - low))
+
+
+def _at(axis: Choices | Range, coordinate: float) -> Any:
+    if isinstance(axis, Choices):
+        return sorted(axis.values)[round(coordinate * (len(axis.values) - 1))]
+    low, high = (math.log(v) if axis.log else v for v in (axis.low, axis.high))
+    value = low + coordinate * (high - low)
+    snapped = _snapped(axis, math.exp(value) if axis.log else value)
+    return min(max(snapped, axis.low), _highest(axis))
+
+
+def _highest(axis: Range) -> Any:
+    points = axis.points()
+    return _snapped(axis, points[-1]) if points else axis.high
 
 
 def _snapped(axis: Choices | Range, value: Any) -> Any:

@@ -1,110 +1,25 @@
-"""Optuna samplers that know what a setting is: orders always allowed, nothing tried twice, the same after a reload.
-
-They work with plain Optuna too: ``optuna.create_study(sampler=...)`` and ``study.ask(encoding.distributions)``.
-"""
+"""The samplers by name: what to try next."""
 
 from __future__ import annotations
 
-import random
-from abc import abstractmethod
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import Any
 
 import optuna
-from optuna.distributions import BaseDistribution
-from optuna.samplers import BaseSampler, TPESampler
-from optuna.trial import FrozenTrial, TrialState
+from optuna.samplers import TPESampler
+from optuna.trial import FrozenTrial
 
 from munchray.errors import InputError, Problem, nearest
-from munchray.files import digest
-from munchray.search.encoding import MOST_ORDERS_LISTED, Encoding, Identity, identity
+from munchray.search.encoding import MOST_ORDERS_LISTED, Encoding
+from munchray.search.order_gp import OrderGp
+from munchray.search.sorted_orders import Sorted
+from munchray.search.unseen import SpaceExhausted, UnseenSampler
 
-RANDOM_DRAWS = 1_000  # if all of them were tried before, little is left and listing the rest is cheap
+__all__ = ["SAMPLERS", "SpaceExhausted", "UnseenSampler", "make_sampler"]
+
 OTHER = "Or use sampler: random or tpe"
 TPE_DRAWS = 10  # a proposal costs milliseconds and a line in the journal
-
-
-class SpaceExhausted(Exception):  # noqa: N818  (an end, not an error)
-    """Every setting of the space has been tried."""
-
-
-class UnseenSampler(BaseSampler):  # type: ignore[misc]  # optuna is not typed for us
-    """What all our samplers share: the first of `candidates` that no trial has.
-
-    A setting whose trial failed is tried once more, after everything that was never tried. Randomness comes from
-    the seed and the trial's number alone, so a reloaded search goes on as if it had never stopped.
-    """
-
-    def __init__(self, encoding: Encoding, seed: int) -> None:
-        self.encoding = encoding
-        self.seed = seed
-
-    @abstractmethod
-    def candidates(self, study: optuna.Study, trial: FrozenTrial) -> Iterator[dict[str, Any]]:
-        """Settings to try, best first; sooner or later every setting of a finite space."""
-
-    def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        """The whole space: everything is drawn jointly."""
-        return self.encoding.distributions
-
-    def sample_relative(
-        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
-    ) -> dict[str, Any]:
-        """The parameters of a setting that no other trial has; parameters enqueued by hand stay as they are.
-
-        Raises:
-            SpaceExhausted: there is none; the trial that asked is marked failed.
-        """
-        enqueued = trial.system_attrs.get("fixed_params", {})
-        if enqueued.keys() >= search_space.keys():
-            return dict(enqueued)
-        for taken in self._taken(study, trial):
-            if not self._all_in(taken):
-                for setting in self.candidates(study, trial):
-                    params = {**self.encoding.encode(setting), **enqueued}
-                    if identity(self.encoding.decode(params)) not in taken:
-                        return params
-        study.tell(trial.number, state=TrialState.FAIL)
-        raise SpaceExhausted(f"all {self.encoding.size} settings of the search space were tried")
-
-    def sample_independent(
-        self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
-    ) -> Any:
-        """Only reached by parameters that the space does not know."""
-        raise ValueError(f"'{param_name}' is not in the search space: {', '.join(self.encoding.distributions)}")
-
-    def exhausted(self, study: optuna.Study) -> bool:
-        """Whether no trial can be suggested any more."""
-        return all(map(self._all_in, self._taken(study, None)))
-
-    def seed_of(self, trial: FrozenTrial) -> int:
-        """The seed (32 bits) of all that is random about this trial's suggestion."""
-        return int(digest("suggestion", str(self.seed), str(trial.number))[:8], 16)
-
-    def shuffled_settings(self, seed: int) -> list[dict[str, Any]]:
-        """Every setting of a finite space, shuffled."""
-        settings = list(self.encoding.settings())
-        random.Random(seed).shuffle(settings)
-        return settings
-
-    def _all_in(self, taken: set[Identity]) -> bool:
-        return self.encoding.size is not None and len(taken) >= self.encoding.size
-
-    def _taken(self, study: optuna.Study, asking: FrozenTrial | None) -> tuple[set[Identity], set[Identity]]:
-        """Settings that any trial has, and those not even to be tried once more: the others failed only once."""
-        tries: Counter[Identity] = Counter()
-        lasting = set()
-        for trial in study.get_trials(deepcopy=False):
-            params = {**trial.system_attrs.get("fixed_params", {}), **trial.params}
-            if (asking and trial.number == asking.number) or not params.keys() >= self.encoding.distributions.keys():
-                continue
-            setting = identity(self.encoding.decode(params))
-            tries[setting] += 1
-            if trial.state != TrialState.FAIL:
-                lasting.add(setting)
-        return set(tries), lasting | {setting for setting, count in tries.items() if count > 1}
 
 
 class Random(UnseenSampler):
@@ -112,12 +27,10 @@ class Random(UnseenSampler):
 
     def candidates(self, study: optuna.Study, trial: FrozenTrial) -> Iterator[dict[str, Any]]:
         """Independent draws; when those only repeat, all settings shuffled."""
-        draws = self.encoding.draws(self.seed_of(trial))
-        yield from (next(draws) for _ in range(RANDOM_DRAWS))
-        yield from draws if self.encoding.size is None else self.shuffled_settings(self.seed_of(trial))
+        return self.random_settings(trial)
 
 
-class Tpe(Random):
+class Tpe(UnseenSampler):
     """Optuna's tree-structured Parzen estimator over all parameters jointly, pending trials counted as poor."""
 
     def candidates(self, study: optuna.Study, trial: FrozenTrial) -> Iterator[dict[str, Any]]:
@@ -129,7 +42,7 @@ class Tpe(Random):
             if not proposal:
                 break
             yield self.encoding.decode(proposal)
-        yield from super().candidates(study, trial)
+        yield from self.random_settings(trial)
 
 
 class Grid(UnseenSampler):
@@ -155,7 +68,13 @@ class Grid(UnseenSampler):
         return self.shuffled_settings(self.seed)
 
 
-SAMPLERS: Mapping[str, type[UnseenSampler]] = {"random": Random, "tpe": Tpe, "grid": Grid}
+SAMPLERS: Mapping[str, type[UnseenSampler]] = {
+    "order_gp": OrderGp,
+    "tpe": Tpe,
+    "random": Random,
+    "grid": Grid,
+    "sorted": Sorted,
+}
 
 
 def make_sampler(name: str, encoding: Encoding, seed: int) -> UnseenSampler:

@@ -32,9 +32,6 @@ from munchray.training.record import EpochReport
 MOST_FAILURES = 2
 """Retries of a trial whose process died; each goes on from its last checkpoint."""
 
-SAME_AS_TUNE = {"env_vars": {"PL_DISABLE_FORK": "1"}}
-"""Tune gives its actors this environment; processes started without it would not serve them."""
-
 REPORT_FIELDS = tuple(field.name for field in fields(EpochReport))
 
 
@@ -45,13 +42,7 @@ def connect(address: str | None) -> None:
         InputError: there is no cluster at the address.
     """
     try:
-        ray.init(
-            address=address,
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level="ERROR",
-            runtime_env=SAME_AS_TUNE,
-        )
+        ray.init(address=address, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
     except (ConnectionError, ValueError, RuntimeError) as error:
         found = f"no Ray cluster answers at '{address}' ({str(error).splitlines()[0]})"
         fix = "Start one with `ray start --head`, or leave --address out to use this machine"
@@ -81,14 +72,6 @@ def slots(job: Job) -> int:
     if problems:
         raise InputError(*problems)
     return job.concurrent_trials or room
-
-
-def warm_up(job: Job, concurrent: int) -> None:
-    """Let the processes of the first trials import what they need while this one prepares; returns at once."""
-    resources = job.resources_per_trial
-    task = ray.remote(num_cpus=resources.cpu, num_gpus=resources.gpu, max_retries=0)(worker.ready)
-    for _ in range(concurrent):
-        task.remote()
 
 
 def run(search: Search, data: DataSpec, concurrent: int) -> None:

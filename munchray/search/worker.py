@@ -35,10 +35,6 @@ class Shared:
     stages_gb: float
 
 
-def ready() -> None:
-    """Nothing: whoever calls it in a worker has imported this file there."""
-
-
 def train(config: Mapping[str, Any], shared: Shared) -> None:
     """Train the setting of ``config`` in its folder; report every epoch, and at last what it came to.
 

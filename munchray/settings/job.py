@@ -80,7 +80,7 @@ class Job(TrainingSettings):
     """
 
     corpora: dict[SafeName, OwnCorpus] = Field(default={}, validate_default=True)
-    sampler: Literal["tpe", "random", "grid"] = "tpe"
+    sampler: Literal["order_gp", "tpe", "random", "grid", "sorted"] = "tpe"
     search_space: SearchSpace
     embeddings: tuple[Any, ...]
     name: SafeName

@@ -1,0 +1,110 @@
+"""The samplers compared, and what one of them finds on one landscape."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import optuna
+
+from benchmarks.orders.landscapes import Landscape
+from munchray.orders import OrderRule
+from munchray.search.encoding import Encoding
+from munchray.search.order_gp import OrderGp
+from munchray.search.order_kernels import Mallows, Term
+from munchray.search.samplers import make_sampler
+from munchray.search.unseen import STAGES, UnseenSampler
+from munchray.seeds import generator
+from munchray.settings.dimensions import OrderSpace
+from munchray.settings.space import SearchSpace
+
+MOST_TRIALS = 4  # times the budget, for samplers whose trials train few stages
+
+
+class Costless(OrderGp):
+    """Looks at what stages scored, not at what they cost."""
+
+    stage_weight = 0.0
+
+
+class PerStage(OrderGp):
+    """The expected improvement divided by the stages left to train."""
+
+    stage_weight = 1.0
+
+
+class OnlyMallows(OrderGp):
+    """With the Mallows kernel alone."""
+
+    def _terms(self, lengths_vary: bool) -> list[Term]:
+        return [Mallows(self._codec.longest)]
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A way to search.
+
+    Args:
+        make: the sampler.
+        tells_stages: whether it hears what the beginnings of an order scored.
+        shortest: the shortest order it may try; None for whole orders only.
+    """
+
+    make: Callable[[Encoding, int], UnseenSampler]
+    tells_stages: bool = False
+    shortest: int | None = None
+
+
+def named(name: str) -> Callable[[Encoding, int], UnseenSampler]:
+    """The sampler that users choose by this name."""
+    return lambda encoding, seed: make_sampler(name, encoding, seed)
+
+
+CONTENDERS: dict[str, Contender] = {
+    "random": Contender(named("random")),
+    "tpe": Contender(named("tpe")),
+    "sorted": Contender(named("sorted"), tells_stages=True, shortest=1),
+    "mallows": Contender(OnlyMallows),
+    "order_gp, trials only": Contender(named("order_gp")),
+    "order_gp, costless": Contender(Costless, tells_stages=True),
+    "order_gp, per stage": Contender(PerStage, tells_stages=True),
+    "order_gp": Contender(named("order_gp"), tells_stages=True),
+}
+
+
+@dataclass(frozen=True)
+class Step:
+    """After a trial: stages trained so far, each beginning once; how far the best seen is from the best there is."""
+
+    stages: int
+    regret: float
+
+
+def search(contender: Contender, landscape: Landscape, noise: float, seed: int, trials: int, stages: int) -> list[Step]:
+    """One search until it has had so many trials and trained so many stages."""
+    encoding = _encoding(landscape.count, contender.shortest)
+    study = optuna.create_study(direction="maximize", sampler=contender.make(encoding, seed))
+    scores: dict[tuple[int, ...], float] = {}
+    steps: list[Step] = []
+    best = (-float("inf"), 0.0)
+    while len(steps) < trials or (steps[-1].stages < stages and len(steps) < MOST_TRIALS * trials):
+        trial = study.ask(encoding.distributions)
+        order = tuple(map(int, encoding.decode(trial.params)["order"]))
+        for length in range(1, len(order) + 1):
+            scores.setdefault(order[:length], _score(landscape, order[:length], noise, seed))
+        if contender.tells_stages:
+            trial.set_user_attr(STAGES, [[n, scores[order[:n]]] for n in range(1, len(order) + 1)])
+        study.tell(trial, scores[order])
+        best = max(best, (scores[order], landscape.value(order)))
+        steps.append(Step(len(scores), landscape.best - best[1]))
+    return steps
+
+
+def _encoding(count: int, shortest: int | None) -> Encoding:
+    names = [str(item) for item in range(count)]
+    return Encoding(SearchSpace(order=OrderSpace(min_length=shortest)), OrderRule({}), names)
+
+
+def _score(landscape: Landscape, order: tuple[int, ...], noise: float, seed: int) -> float:
+    """A stage's randomness depends on the seed and the beginning, so training it again would give the same."""
+    return landscape.value(order) + noise * float(generator("noise", seed, order).normal())

@@ -1,0 +1,167 @@
+"""Regret of every sampler on made-up landscapes, by trials and by stages trained.
+
+    python -m benchmarks.orders.synthetic [--repeats 20] [--budget 40] [--jobs 2]
+
+Regret is how much more the best order is truly worth than the one that scored best so far, in standard deviations of
+the landscape over all orders. Orders of all auxiliaries are searched, other parameters are left out. A stage, that is
+a beginning of an order, is trained once and then reused, for every sampler alike. `misleading` is a mixture whose
+beginnings score what an unrelated landscape says: there the stages that order_gp learns from tell it nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import optuna
+from rich.console import Console
+from rich.progress import track
+from scipy.stats import t as student
+
+from benchmarks import bench
+from benchmarks.orders.contenders import CONTENDERS, Step, search
+from benchmarks.orders.landscapes import FAMILIES, Landscape
+from munchray.files import write_json
+
+MISLEADING = "misleading"
+COUNTS, NOISES = (5, 7, 10), (0.0, 0.5)
+
+
+@dataclass(frozen=True)
+class Case:
+    """Where one sampler is tried."""
+
+    family: str
+    auxiliaries: int
+    noise: float
+    sampler: str
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Mean regret over the repeats, and half the width of its 95 % interval, at points of a budget."""
+
+    points: list[int]
+    means: list[float]
+    halves: list[float]
+
+    @classmethod
+    def of(cls, points: Sequence[int], regrets: Sequence[Sequence[float]]) -> Curve:
+        """From a row a repeat; intervals by Student's t."""
+        table = np.array(regrets)
+        repeats = len(table)
+        wide = student.ppf(0.975, repeats - 1) / repeats**0.5 if repeats > 1 else 0.0
+        spread = table.std(axis=0, ddof=1) if repeats > 1 else table[0]
+        return cls(list(points), table.mean(axis=0).tolist(), (wide * spread).tolist())
+
+    def at(self, point: int) -> float:
+        """The mean there."""
+        return self.means[self.points.index(point)]
+
+
+@dataclass(frozen=True)
+class Found:
+    """What one sampler reached."""
+
+    by_trials: Curve
+    by_stages: Curve
+    stages: float
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Search, print the table and write the numbers; `benchmarks.orders.plot` draws them."""
+    options = _options(arguments)
+    found = {case: _summed(case, runs, options.budget) for case, runs in _searched(options)}
+    report = bench.Report("orders.synthetic", "regret in standard deviations of the landscape", options.json, arguments)
+    for case, each in found.items():
+        report.add(**asdict(case), **_columns(case, each, options.budget))
+    for sentence in _missed(found, options.budget):
+        report.note(sentence)
+    report.publish()
+    curves = [{**asdict(case), **asdict(each)} for case, each in found.items()]
+    write_json(options.json, {**report.as_json(), "repeats": options.repeats, "curves": curves})
+
+
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.orders.synthetic",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--repeats", type=bench.positive, default=20, help="landscapes of each kind (default: 20)")
+    parser.add_argument("--budget", type=bench.positive, default=40, help="trials of each search (default: 40)")
+    parser.add_argument("--jobs", type=bench.positive, default=1, help="processes (default: 1)")
+    parser.add_argument("--families", nargs="+", choices=[*FAMILIES, MISLEADING], default=[*FAMILIES, MISLEADING])
+    parser.add_argument("--auxiliaries", nargs="+", type=bench.positive, default=COUNTS)
+    parser.add_argument("--noise", nargs="+", type=float, default=NOISES)
+    parser.add_argument("--samplers", nargs="+", choices=list(CONTENDERS), default=list(CONTENDERS))
+    parser.add_argument("--json", type=Path, default=bench.FOLDER / "results" / "orders_synthetic.json")
+    return parser.parse_args(arguments)
+
+
+def _searched(options: argparse.Namespace) -> Iterator[tuple[Case, list[list[Step]]]]:
+    """Every case with its repeats."""
+    cases = [
+        Case(family, count, noise, sampler)
+        for family in options.families
+        for count in options.auxiliaries
+        for noise in options.noise
+        for sampler in options.samplers
+    ]
+    work = [(case, repeat, options.budget) for case in cases for repeat in range(options.repeats)]
+    with ProcessPoolExecutor(options.jobs) as pool:
+        results = pool.map(_search, work, chunksize=options.repeats)
+        steps = list(track(results, "searches", total=len(work), console=Console(stderr=True), transient=True))
+    for place, case in enumerate(cases):
+        yield case, steps[place * options.repeats : (place + 1) * options.repeats]
+
+
+def _search(work: tuple[Case, int, int]) -> list[Step]:
+    case, repeat, budget = work
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    misleading = case.family == MISLEADING
+    landscape = Landscape("mixture" if misleading else case.family, case.auxiliaries, repeat, misleading)
+    enough = case.auxiliaries * budget // 2
+    return search(CONTENDERS[case.sampler], landscape, case.noise, repeat, budget, enough)
+
+
+def _summed(case: Case, runs: Sequence[Sequence[Step]], budget: int) -> Found:
+    trials = range(1, budget + 1)
+    stages = range(case.auxiliaries, case.auxiliaries * budget // 2 + 1, case.auxiliaries)
+    by_trials = [[steps[trial - 1].regret for trial in trials] for steps in runs]
+    by_stages = [[_regret_after(steps, most) for most in stages] for steps in runs]
+    used = [steps[budget - 1].stages for steps in runs]
+    return Found(Curve.of(trials, by_trials), Curve.of(stages, by_stages), float(np.mean(used)))
+
+
+def _regret_after(steps: Sequence[Step], stages: int) -> float:
+    """The regret of the last trial that these stages sufficed for."""
+    return [step.regret for step in steps if step.stages <= stages][-1]
+
+
+def _columns(case: Case, found: Found, budget: int) -> dict[str, float]:
+    """The row of the table: after a quarter, half and all of the trials, and after as many whole orders' stages."""
+    trials = {f"{n} trials": found.by_trials.at(n) for n in (budget // 4, budget // 2, budget)}
+    stages = {f"{n} orders' stages": found.by_stages.at(n * case.auxiliaries) for n in (budget // 4, budget // 2)}
+    return {**trials, "95 % ±": found.by_trials.halves[-1], "stages": found.stages, **stages}
+
+
+def _missed(found: Mapping[Case, Found], budget: int) -> Iterator[str]:
+    """Where order_gp is not what we aim at: at most half of random's regret, and below TPE's."""
+    for case, each in found.items():
+        if case.sampler != "order_gp":
+            continue
+        where = f"{case.family}, {case.auxiliaries} auxiliaries, noise {case.noise:g}"
+        mine = each.by_trials.at(budget)
+        for other, share in (("random", 0.5), ("tpe", 1.0)):
+            rival = found.get(Case(case.family, case.auxiliaries, case.noise, other))
+            if rival and mine > share * rival.by_trials.at(budget):
+                yield f"Missed: {where}: order_gp {mine:.2f}, {other} {rival.by_trials.at(budget):.2f}"
+
+
+if __name__ == "__main__":
+    main()

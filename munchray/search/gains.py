@@ -1,0 +1,86 @@
+"""What a trial is expected to gain, by what it costs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from munchray.search.codec import Codec, Codes, Setting
+from munchray.search.gp import Posterior, log_expected_improvement
+from munchray.search.order_features import Array, Features, Orders, features
+
+BLOCK = 2_048  # orders predicted at a time: their covariances stay in the processor's cache
+
+
+class StagesLeft:
+    """How many stages of an order are still to be trained, where trials share those of common beginnings (Stack).
+
+    Args:
+        trained: settings of trials that finished or run.
+        values: the other parameters of the settings that are asked about; only equal ones share stages.
+    """
+
+    def __init__(self, codec: Codec, trained: Iterable[Setting], values: Sequence[Setting]) -> None:
+        self._codec = codec
+        trained = list(trained)
+        self._known = [self._codes([t for t in trained if t.items() >= each.items()]) for each in values]
+
+    def of(self, orders: Orders) -> NDArray[np.intp]:
+        """(S, N) for N orders at each of the S other parameters."""
+        codes, present = self._codec.beginnings(orders), orders >= 0
+        return np.array([(present & ~_among(codes, known)).sum(axis=1) for known in self._known])
+
+    def _codes(self, trained: list[Setting]) -> Codes:
+        orders = self._codec.rows(setting["order"] for setting in trained)
+        return np.unique(self._codec.beginnings(orders)[orders >= 0])
+
+
+class Gains:
+    """Logarithm of the expected improvement of settings, for orders at each of some other parameters.
+
+    Args:
+        best: what is to be exceeded.
+        values: the other parameters.
+        stages: what is still to be trained; None when trials share nothing.
+        stage_weight: 0 ignores the cost; 1 is the improvement a stage.
+    """
+
+    def __init__(
+        self,
+        codec: Codec,
+        posterior: Posterior,
+        best: float,
+        values: Sequence[Setting],
+        stages: StagesLeft | None,
+        stage_weight: float,
+    ) -> None:
+        self._codec = codec
+        self._posterior = posterior
+        self._best = best
+        self._axes = codec.axes(values)
+        self._stages = stages
+        self._stage_weight = stage_weight
+
+    def of(self, orders: Orders, known: Features | None = None) -> Array:
+        """(S, N) for N orders, whose features may be known already."""
+        computed = features(orders, self._codec.count) if known is None else known
+        starts = range(0, len(orders), BLOCK)
+        gains = np.concatenate([self._block(computed.rows(slice(at, at + BLOCK), np.float32)) for at in starts], axis=1)
+        return gains if self._stages is None else gains - self._cost(self._stages.of(orders))
+
+    def _block(self, orders: Features) -> Array:
+        predicted = self._posterior.over_axes(orders, self._axes)
+        return np.array([log_expected_improvement(mean, deviation, self._best) for mean, deviation in predicted])
+
+    def _cost(self, left: NDArray[np.intp]) -> Array:
+        """What was trained to its end would only come to the same again."""
+        return np.where(left > 0, self._stage_weight * np.log(np.maximum(left, 1)), np.inf)
+
+
+def _among(codes: Codes, known: Codes) -> NDArray[np.bool_]:
+    if not len(known):
+        return np.zeros(codes.shape, dtype=bool)
+    place = np.minimum(np.searchsorted(known, codes), len(known) - 1)
+    return np.asarray(known[place] == codes)
