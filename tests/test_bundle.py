@@ -30,7 +30,7 @@ def decoded_in_the_trial(small_model, split):
     main = small_model.job.main
     data = small_model.data.open(small_model.job.first_trial())
     opened = (data.train if split == "train" else data.dev)[main]
-    for place in range(len(opened.tags)):
+    for place in range(len(opened.lengths)):
         alone = Packing([opened.lengths[place]])
         features = opened.features.tokens(alone.sentences + place, alone.positions)
         (path,) = tagger.decode(torch.from_numpy(features).float(), alone, main)

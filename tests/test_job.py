@@ -142,7 +142,7 @@ def test_a_named_search_space_is_also_looked_for_beside_the_jobs_folder(files, t
         ("max_epochs: 1.5", "max_epochs is 1.5; expected a positive whole number"),
         ("tag_scheme: iob", 'tag_scheme is "iob"; expected one of iobes, iob2. Did you mean \'iob2\'?'),
         ("anneal: [plateau]", 'anneal is ["plateau"]; expected one of plateau, linear'),
-        ("sampler: tp", "sampler is \"tp\"; expected one of tpe, random, grid. Did you mean 'tpe'?"),
+        ("sampler: tp", "sampler is \"tp\"; expected one of order_gp, tpe, random, grid, sorted. Did you mean 'tpe'?"),
         ("device: gpu", 'device is "gpu"; expected one of auto, cpu, cuda'),
         ("trials: 0", "trials is 0; expected a positive whole number"),
         ("concurrent_trials: two", 'concurrent_trials is "two"; expected a positive whole number'),
@@ -403,7 +403,14 @@ def test_a_signature_changes_with_everything_that_decides_the_result():
 
 def test_identity_ignores_what_a_resumed_search_may_change(files):
     job = load_job(files())
-    free = ["trials=99", "concurrent_trials=2", "resources_per_trial={gpu: 1}", "storage=x", "tracking_uri=y"]
+    free = [
+        "trials=99",
+        "stages_gb=1",
+        "concurrent_trials=2",
+        "resources_per_trial={gpu: 1}",
+        "storage=x",
+        "tracking_uri=y",
+    ]
     other = load_job(files(), [*free, "data_dir=z", "features=f", "name=n", "device=cuda"])
     assert {override.split("=")[0] for override in free} | {"data_dir", "features", "name", "device"} == FREE_TO_CHANGE
     assert json.loads(json.dumps(job.identity())) == job.identity() == other.identity()

@@ -127,7 +127,7 @@ class StageStore:
         folder = self.folder / key
         try:
             damage, record = inspect(folder)
-        except FileNotFoundError:
+        except OSError:  # not there, or the whole store is out of reach
             return None
         if damage:
             self._warn(f"{folder}: {damage}; training that stage again")
@@ -272,7 +272,7 @@ def inspect(folder: Path) -> tuple[str, dict[str, Any]]:
     """What is wrong with a stage, empty if nothing is, and its record.
 
     Raises:
-        FileNotFoundError: there is no such stage.
+        OSError: there is no such stage.
     """
     folder.stat()
     try:
