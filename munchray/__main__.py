@@ -1,5 +1,5 @@
 """``python -m munchray`` is the ``munchray`` command."""
 
-from munchray.cli import main
+from munchray.cli.app import main
 
 main()

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from munchray.cli import app
+from munchray.cli.app import app
 
 JOB = """\
 main: mine

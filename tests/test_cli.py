@@ -19,8 +19,9 @@ from seqeval.metrics import f1_score, precision_score, recall_score
 from seqeval.scheme import IOB2
 from typer.testing import CliRunner
 
-from munchray import __version__, console
-from munchray.cli import app
+from munchray import __version__
+from munchray.cli.app import app
+from munchray.console import tables, terminal
 from munchray.corpora.catalogue import load_split
 from munchray.corpora.reader import read_columns
 from munchray.search.results import RankedTrial, Ranking
@@ -163,7 +164,9 @@ def test_ctrl_c_stops_training_and_the_same_command_goes_on(project):
 
 @pytest.mark.slow
 def test_a_full_disk_ends_the_work_with_a_message(project):
-    limited = "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (9000, 9000)); import munchray.cli as c"
+    limited = (
+        "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (9000, 9000)); import munchray.cli.app as c"
+    )
     done = subprocess.run(
         [sys.executable, "-c", f"{limited}; sys.argv[1:] = ['train', 'tiny.yaml']; c.main()"],
         cwd=project,
@@ -212,10 +215,10 @@ def test_spans_are_bracketed_in_a_pipe_and_coloured_on_a_terminal(model, test_sp
     plain = munchray("predict", model, "--output", "spans", stdin=text).stdout
     assert plain.count(" [Disease]") > 5
     assert "\x1b[" not in plain
-    terminal = io.StringIO()
-    monkeypatch.setattr(console, "out", Console(file=terminal, force_terminal=True, soft_wrap=True, highlight=False))
+    screen = io.StringIO()
+    monkeypatch.setattr(terminal, "out", Console(file=screen, force_terminal=True, soft_wrap=True, highlight=False))
     assert munchray("predict", model, stdin=text).stdout == ""
-    assert terminal.getvalue().count(" [Disease]\x1b[0m") == plain.count(" [Disease]")
+    assert screen.getvalue().count(" [Disease]\x1b[0m") == plain.count(" [Disease]")
 
 
 def test_a_long_file_is_tagged_as_it_is_read(model, monkeypatch):
@@ -289,10 +292,10 @@ def test_tables_are_tab_separated_in_a_pipe_and_drawn_on_a_terminal(monkeypatch)
     lines = munchray("corpora").stdout.splitlines()
     assert len(lines) == 17
     assert all(len(line.split("\t")) == 3 for line in lines)
-    terminal = io.StringIO()
-    monkeypatch.setattr(console, "out", Console(file=terminal, force_terminal=True, width=60))
+    screen = io.StringIO()
+    monkeypatch.setattr(terminal, "out", Console(file=screen, force_terminal=True, width=60))
     munchray("corpora")
-    drawn = terminal.getvalue().splitlines()
+    drawn = screen.getvalue().splitlines()
     assert any("sample-gene-2" in line and "│" in line for line in drawn)
 
 
@@ -300,10 +303,10 @@ def test_tables_are_tab_separated_in_a_pipe_and_drawn_on_a_terminal(monkeypatch)
 def test_the_ranking_is_readable_on_narrow_and_wide_terminals(monkeypatch, width, lines_a_trial, shown):
     order = ("bc5cdr-disease", "bc5cdr-chem", "bc2gm", "s800")
     trials = [RankedTrial(n, order, 0.05, 32, 80.0, 81.0, 80.5, 120, 44300, 5333.0) for n in range(4)]
-    terminal = io.StringIO()
-    monkeypatch.setattr(console, "out", Console(file=terminal, force_terminal=True, width=width, markup=False))
-    console.show_ranking(Ranking(trials, [(4, "loss [nan]")], [5], Path("runs")), "ncbi-disease")
-    said = terminal.getvalue()
+    screen = io.StringIO()
+    monkeypatch.setattr(terminal, "out", Console(file=screen, force_terminal=True, width=width, markup=False))
+    tables.show_ranking(Ranking(trials, [(4, "loss [nan]")], [5], Path("runs")), "ncbi-disease")
+    said = screen.getvalue()
     assert shown in said
     assert said.count("\n") <= 7 + lines_a_trial * len(trials)
     assert "failed 0004: loss [nan]" in said

@@ -7,8 +7,8 @@ from datetime import datetime, timedelta
 import numpy as np
 import pytest
 
-from munchray.search.evidence import MOST_OBSERVATIONS, gathered
-from munchray.search.unseen import Outcome
+from munchray.samplers.evidence import MOST_OBSERVATIONS, gathered
+from munchray.samplers.unseen import Outcome
 
 START = datetime(2026, 1, 1)
 

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 import typer
 
-from munchray.cli import app
-from munchray.search.encoding import Encoding
+from munchray.cli.app import app
+from munchray.samplers.encoding import Encoding
 from munchray.settings import Job, SearchSpace, load_job
 from munchray.settings.documents import read_value
 
@@ -36,38 +36,39 @@ ROOMS = [
     "features",
     "tagging",
     "training",
+    "samplers",
+    "tracking",
     "search",
     "console",
-    "exits",
     "cli",
     "__main__",
 ]
 DOORS = {
     "flair": ["features/flair_door.py"],
     "gensim": ["features/words.py"],
-    "mlflow": ["search/mlflow_door.py"],
-    "numpy": ["seeds.py", "features/*.py", "tagging/*.py", "training/*.py", "search/*.py"],
+    "mlflow": ["tracking/mlflow_door.py"],
+    "numpy": ["seeds.py", "features/*.py", "tagging/*.py", "training/*.py", "samplers/*.py"],
     "filelock": ["search/search.py"],
     "optuna": [
-        "search/encoding.py",
-        "search/unseen.py",
-        "search/samplers.py",
-        "search/order_gp.py",
-        "search/sorted_orders.py",
+        "samplers/encoding.py",
+        "samplers/unseen.py",
+        "samplers/by_name.py",
+        "samplers/order_gp.py",
+        "samplers/sorted_orders.py",
         "search/study.py",
     ],
     "pydantic": ["settings/*.py"],
     "pydantic_core": ["settings/*.py"],
     "ray": ["search/tuner.py", "search/worker.py"],
     "requests": ["corpora/download.py"],
-    "rich": ["console.py"],
+    "rich": ["console/*.py"],
     "safetensors": ["features/charlm.py", "features/words.py", "tagging/weights.py"],
-    "scipy": ["search/gp.py"],
+    "scipy": ["samplers/gp.py"],
     "segtok": ["tagging/text.py"],
     "seqeval": ["tagging/scoring.py"],
-    "sqlalchemy": ["search/mlflow_door.py"],
+    "sqlalchemy": ["tracking/mlflow_door.py"],
     "torch": ["features/*.py", "tagging/*.py", "training/*.py"],
-    "typer": ["cli.py", "exits.py"],
+    "typer": ["cli/*.py"],
     "yaml": ["settings/documents.py"],
 }
 COMES_WITH = {"pydantic_core": "pydantic", "yaml": "pyyaml"}
@@ -442,7 +443,7 @@ def test_every_module_stands_in_a_room():
 
 
 def test_the_command_line_starts_without_the_large_libraries():
-    code = f"import sys, munchray.cli; print([name for name in {SLOW_TO_IMPORT} if name in sys.modules])"
+    code = f"import sys, munchray.cli.app; print([name for name in {SLOW_TO_IMPORT} if name in sys.modules])"
     done = subprocess.run(
         [sys.executable, "-c", code],
         cwd=ROOT,

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from munchray.orders import OrderRule
-from munchray.search.codec import Codec
-from munchray.search.encoding import Encoding
-from munchray.search.gains import Gains, StagesLeft
-from munchray.search.gp import Fit, Posterior
-from munchray.search.kernels import SettingKernel
-from munchray.search.order_kernels import order_terms
+from munchray.samplers.codec import Codec
+from munchray.samplers.encoding import Encoding
+from munchray.samplers.gains import Gains, StagesLeft
+from munchray.samplers.gp import Fit, Posterior
+from munchray.samplers.kernels import SettingKernel
+from munchray.samplers.order_kernels import order_terms
 from munchray.settings.dimensions import Choices, OrderSpace
 from munchray.settings.space import SearchSpace
 

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from scipy.integrate import quad
 
-from munchray.search.gp import Fit, Posterior, fit, log_expected_improvement
-from munchray.search.kernels import SettingKernel
-from munchray.search.order_features import features, padded
-from munchray.search.order_kernels import order_terms
+from munchray.samplers.gp import Fit, Posterior, fit, log_expected_improvement
+from munchray.samplers.kernels import SettingKernel
+from munchray.samplers.order_features import features, padded
+from munchray.samplers.order_kernels import order_terms
 
 ORDERS = list(itertools.permutations(range(5)))
 KERNEL = SettingKernel(order_terms(5, lengths_vary=False), 1, 5, lengths_vary=False)

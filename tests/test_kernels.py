@@ -8,9 +8,9 @@ import math
 import numpy as np
 import pytest
 
-from munchray.search.kernels import SettingKernel
-from munchray.search.order_features import features, padded
-from munchray.search.order_kernels import Mallows, Places, order_terms
+from munchray.samplers.kernels import SettingKernel
+from munchray.samplers.order_features import features, padded
+from munchray.samplers.order_kernels import Mallows, Places, order_terms
 
 
 def kernel(longest, axes=0, lengths_vary=False):

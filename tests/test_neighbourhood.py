@@ -7,8 +7,8 @@ import itertools
 import numpy as np
 import pytest
 
-from munchray.search.neighbourhood import changes, climb
-from munchray.search.order_features import padded
+from munchray.samplers.neighbourhood import changes, climb
+from munchray.samplers.order_features import padded
 
 
 def orders_of(rows):

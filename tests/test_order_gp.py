@@ -11,10 +11,10 @@ import optuna
 import pytest
 
 from munchray.orders import OrderRule
-from munchray.search import order_gp
-from munchray.search.encoding import Encoding, identity
-from munchray.search.order_gp import OrderGp
-from munchray.search.unseen import STAGES
+from munchray.samplers import order_gp
+from munchray.samplers.encoding import Encoding, identity
+from munchray.samplers.order_gp import OrderGp
+from munchray.samplers.unseen import STAGES
 from munchray.settings.dimensions import Choices, OrderSpace, Range
 from munchray.settings.space import SearchSpace
 

@@ -17,8 +17,8 @@ import pytest
 from munchray.corpora.catalogue import ENTITY_TYPES
 from munchray.errors import InputError
 from munchray.orders import OrderRule
-from munchray.search.encoding import Encoding, identity
-from munchray.search.samplers import SAMPLERS, SpaceExhausted, make_sampler
+from munchray.samplers.by_name import SAMPLERS, SpaceExhausted, make_sampler
+from munchray.samplers.encoding import Encoding, identity
 from munchray.search.study import Study
 from munchray.settings.dimensions import Choices, OrderSpace, Range
 from munchray.settings.space import SearchSpace

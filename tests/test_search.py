@@ -11,9 +11,9 @@ from mlflow.tracking import MlflowClient
 from munchray.errors import InputError
 from munchray.search.results import ranking
 from munchray.search.search import Search
-from munchray.search.tracking import default_uri
 from munchray.settings import load_job
 from munchray.tagging.scoring import Counts
+from munchray.tracking.tracker import default_uri
 from munchray.training.record import EpochReport, StageResult, TrialResult, write_result
 
 JOB = """

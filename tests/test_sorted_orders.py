@@ -8,9 +8,9 @@ import optuna
 import pytest
 
 from munchray.orders import OrderRule
-from munchray.search.encoding import Encoding
-from munchray.search.sorted_orders import Sorted
-from munchray.search.unseen import STAGES
+from munchray.samplers.encoding import Encoding
+from munchray.samplers.sorted_orders import Sorted
+from munchray.samplers.unseen import STAGES
 from munchray.settings.dimensions import Choices, OrderSpace
 from munchray.settings.space import SearchSpace
 

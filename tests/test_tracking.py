@@ -18,8 +18,8 @@ import pytest
 from mlflow.tracking import MlflowClient
 
 from munchray.errors import InputError
-from munchray.search import tracking
-from munchray.search.tracking import Tracker, default_uri
+from munchray.tracking import tracker as tracking
+from munchray.tracking.tracker import Tracker, default_uri
 
 TRIAL = {"order": ("bc5cdr-disease", "linnaeus"), "learning_rate": 0.1, "batch_size": 32, "seed": 1}
 

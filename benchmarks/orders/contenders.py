@@ -9,11 +9,11 @@ import optuna
 
 from benchmarks.orders.landscapes import Landscape
 from munchray.orders import OrderRule
-from munchray.search.encoding import Encoding
-from munchray.search.order_gp import OrderGp
-from munchray.search.order_kernels import Mallows, Term
-from munchray.search.samplers import make_sampler
-from munchray.search.unseen import STAGES, UnseenSampler
+from munchray.samplers.by_name import make_sampler
+from munchray.samplers.encoding import Encoding
+from munchray.samplers.order_gp import OrderGp
+from munchray.samplers.order_kernels import Mallows, Term
+from munchray.samplers.unseen import STAGES, UnseenSampler
 from munchray.seeds import generator
 from munchray.settings.dimensions import OrderSpace
 from munchray.settings.space import SearchSpace

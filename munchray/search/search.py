@@ -23,11 +23,11 @@ from filelock import FileLock, Timeout
 
 from munchray.errors import InputError, Problem
 from munchray.files import digest, read_json, write_json
-from munchray.search.encoding import Encoding
-from munchray.search.samplers import make_sampler
+from munchray.samplers.by_name import make_sampler
+from munchray.samplers.encoding import Encoding
 from munchray.search.study import Study, Suggestion
-from munchray.search.tracking import Tracker, default_uri
 from munchray.settings import Job, TrialSettings
+from munchray.tracking.tracker import Tracker, default_uri
 from munchray.training.record import EpochReport, TrialResult, read_epochs, read_result
 
 EPOCH_METRICS = (

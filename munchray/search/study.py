@@ -17,8 +17,8 @@ from optuna.trial import FrozenTrial, TrialState
 
 from munchray.errors import InputError, Problem
 from munchray.orders import OrderRule, order_text
-from munchray.search.encoding import Encoding
-from munchray.search.samplers import SpaceExhausted, UnseenSampler, make_sampler
+from munchray.samplers.by_name import SpaceExhausted, UnseenSampler, make_sampler
+from munchray.samplers.encoding import Encoding
 from munchray.settings.space import SearchSpace
 
 JOURNAL = "study.journal"

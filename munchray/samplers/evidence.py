@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from munchray.search.encoding import Identity, identity
-from munchray.search.order_features import Array
-from munchray.search.unseen import Outcome
+from munchray.samplers.encoding import Identity, identity
+from munchray.samplers.order_features import Array
+from munchray.samplers.unseen import Outcome
 
 MOST_OBSERVATIONS = 200  # a suggestion costs the square of it; trials first, then long beginnings
 SPREAD = 4.0  # a score farther below the median than so many times the upper half's spread is brought up to there

@@ -25,7 +25,7 @@ from mlflow.exceptions import RestException
 from mlflow.tracking import MlflowClient
 
 from munchray.errors import InputError, Problem
-from munchray.search.runs import Point
+from munchray.tracking.runs import Point
 
 FIX = "Check the address, start the server, or leave tracking_uri out to use a file beside the run"
 

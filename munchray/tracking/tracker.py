@@ -19,7 +19,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from munchray.errors import InputError, Problem
-from munchray.search.runs import Run, error_note, trial_name
+from munchray.tracking.runs import Run, error_note, trial_name
 
 SEARCH, TRIAL = "munchray.search", "munchray.trial"
 PARENT, NAME = "mlflow.parentRunId", "mlflow.runName"
@@ -76,7 +76,7 @@ class Tracker:
         """
         if self._ahead:
             self._ahead.put_in_place()
-        from munchray.search import mlflow_door  # importing MLflow takes seconds
+        from munchray.tracking import mlflow_door  # importing MLflow takes seconds
 
         try:
             self._store = mlflow_door.Store(self.uri, self._experiment, self._artifacts)
@@ -212,7 +212,7 @@ class _Ahead:
         self._folder.cleanup()
 
     def _make(self) -> None:
-        from munchray.search import mlflow_door
+        from munchray.tracking import mlflow_door
 
         if self._target and not self._target.exists():
             with contextlib.suppress(Exception):

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from munchray.orders import Order
-from munchray.search.encoding import Encoding
-from munchray.search.order_features import Array, Features, Orders, features, padded
+from munchray.samplers.encoding import Encoding
+from munchray.samplers.order_features import Array, Features, Orders, features, padded
 
 Setting = dict[str, Any]
 Codes = NDArray[np.uint64]

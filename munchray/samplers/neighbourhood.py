@@ -8,7 +8,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from munchray.search.order_features import Array, Orders
+from munchray.samplers.order_features import Array, Orders
 
 BEAM = 4  # orders improved side by side
 MOST_STEPS = 25

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from munchray.search.codec import Codec, Codes, Setting
-from munchray.search.gp import Posterior, log_expected_improvement
-from munchray.search.order_features import Array, Features, Orders, features
+from munchray.samplers.codec import Codec, Codes, Setting
+from munchray.samplers.gp import Posterior, log_expected_improvement
+from munchray.samplers.order_features import Array, Features, Orders, features
 
 BLOCK = 2_048  # orders predicted at a time: their covariances stay in the processor's cache
 

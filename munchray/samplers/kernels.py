@@ -15,8 +15,8 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from munchray.search.order_features import Array, Features
-from munchray.search.order_kernels import Parameters, Prior, Slopes, Term, scale_prior, size_prior
+from munchray.samplers.order_features import Array, Features
+from munchray.samplers.order_kernels import Parameters, Prior, Slopes, Term, scale_prior, size_prior
 
 Lengths = NDArray[np.intp]
 

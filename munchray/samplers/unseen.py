@@ -19,7 +19,7 @@ from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState
 
 from munchray.files import digest
-from munchray.search.encoding import Encoding, Identity, identity
+from munchray.samplers.encoding import Encoding, Identity, identity
 
 RANDOM_DRAWS = 1_000  # if all of them were tried before, little is left and listing the rest is cheap
 STAGES = "stages"

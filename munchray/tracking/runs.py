@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from munchray.orders import order_text
 
 if TYPE_CHECKING:  # it imports MLflow, which takes seconds
-    from munchray.search.mlflow_door import Store
+    from munchray.tracking.mlflow_door import Store
 
 NOTE = "mlflow.note.content"
 SHORT = {"learning_rate": "lr", "batch_size": "bs"}  # as run names show them

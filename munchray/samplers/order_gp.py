@@ -4,8 +4,8 @@ In plain Optuna, without anything else of munchray (the example is run by tests/
 
     import optuna
     from munchray.orders import OrderRule
-    from munchray.search.encoding import Encoding
-    from munchray.search.order_gp import OrderGp
+    from munchray.samplers.encoding import Encoding
+    from munchray.samplers.order_gp import OrderGp
     from munchray.settings import SearchSpace
 
     space = SearchSpace(learning_rate=[0.1, 0.05], order={"of": "auxiliaries"})
@@ -31,16 +31,16 @@ from optuna.trial import FrozenTrial
 
 from munchray.errors import InputError, Problem
 from munchray.files import digest
-from munchray.search.codec import Codec, Setting
-from munchray.search.encoding import Encoding, identity
-from munchray.search.evidence import Evidence, gathered
-from munchray.search.gains import Gains, StagesLeft
-from munchray.search.gp import Fit, Posterior, fit
-from munchray.search.kernels import SettingKernel
-from munchray.search.neighbourhood import changes, climb
-from munchray.search.order_features import Features, Orders, features
-from munchray.search.order_kernels import Term, order_terms
-from munchray.search.unseen import Outcome, UnseenSampler
+from munchray.samplers.codec import Codec, Setting
+from munchray.samplers.encoding import Encoding, identity
+from munchray.samplers.evidence import Evidence, gathered
+from munchray.samplers.gains import Gains, StagesLeft
+from munchray.samplers.gp import Fit, Posterior, fit
+from munchray.samplers.kernels import SettingKernel
+from munchray.samplers.neighbourhood import changes, climb
+from munchray.samplers.order_features import Features, Orders, features
+from munchray.samplers.order_kernels import Term, order_terms
+from munchray.samplers.unseen import Outcome, UnseenSampler
 
 RANDOM_TRIALS = 4  # finished, before there is anything to learn from
 MOST_ENUMERATED = 110_000  # orders: all of eight auxiliaries, whatever their length

@@ -11,10 +11,10 @@ from optuna.samplers import TPESampler
 from optuna.trial import FrozenTrial
 
 from munchray.errors import InputError, Problem, nearest
-from munchray.search.encoding import MOST_ORDERS_LISTED, Encoding
-from munchray.search.order_gp import OrderGp
-from munchray.search.sorted_orders import Sorted
-from munchray.search.unseen import SpaceExhausted, UnseenSampler
+from munchray.samplers.encoding import MOST_ORDERS_LISTED, Encoding
+from munchray.samplers.order_gp import OrderGp
+from munchray.samplers.sorted_orders import Sorted
+from munchray.samplers.unseen import SpaceExhausted, UnseenSampler
 
 __all__ = ["SAMPLERS", "SpaceExhausted", "UnseenSampler", "make_sampler"]
 

@@ -12,7 +12,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from munchray import console
+from munchray.console import terminal
 from munchray.errors import InputError, Interrupted, WorkError
 
 NO_ROOM_OR_RIGHT = {
@@ -31,16 +31,16 @@ class Commands(TyperGroup):
         try:
             return super().invoke(ctx)
         except InputError as error:
-            console.problems_found(error.problems)
+            terminal.problems_found(error.problems)
             raise typer.Exit(2) from None
         except WorkError as error:
-            console.failed(str(error))
+            terminal.failed(str(error))
             raise typer.Exit(1) from None
         except Interrupted as stop:
-            console.err.print(f"stopped: {stop}")
+            terminal.err.print(f"stopped: {stop}")
             raise typer.Exit(130) from None
         except KeyboardInterrupt:
-            console.err.print("stopped: the same command goes on from what is finished")
+            terminal.err.print("stopped: the same command goes on from what is finished")
             raise typer.Exit(130) from None
         except BrokenPipeError:  # a reader such as `head` has had enough
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -48,5 +48,5 @@ class Commands(TyperGroup):
         except OSError as error:
             if error.errno not in NO_ROOM_OR_RIGHT:
                 raise
-            console.failed(f"{error.filename or 'writing'}: {error.strerror}")
+            terminal.failed(f"{error.filename or 'writing'}: {error.strerror}")
             raise typer.Exit(1) from None

@@ -14,7 +14,7 @@ from typing import Protocol
 
 import numpy as np
 
-from munchray.search.order_features import Array, Features
+from munchray.samplers.order_features import Array, Features
 
 Parameters = Mapping[str, float]
 Slopes = dict[str, Array]

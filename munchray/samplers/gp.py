@@ -13,9 +13,9 @@ from scipy.linalg import cho_solve, solve_triangular
 from scipy.optimize import minimize
 from scipy.special import erfcx, ndtr
 
-from munchray.search.kernels import SettingKernel
-from munchray.search.order_features import Array, Features
-from munchray.search.order_kernels import Parameters, Prior
+from munchray.samplers.kernels import SettingKernel
+from munchray.samplers.order_features import Array, Features
+from munchray.samplers.order_kernels import Parameters, Prior
 
 NOISE = "noise"
 NOISE_PRIOR = Prior(float(np.log(0.2)), 1.0)

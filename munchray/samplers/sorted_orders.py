@@ -12,8 +12,8 @@ from optuna.trial import FrozenTrial
 
 from munchray.errors import InputError, Problem
 from munchray.orders import Order, ascending
-from munchray.search.encoding import Encoding, Identity, identity
-from munchray.search.unseen import History, UnseenSampler
+from munchray.samplers.encoding import Encoding, Identity, identity
+from munchray.samplers.unseen import History, UnseenSampler
 
 FAILED = -math.inf  # an auxiliary that could not be trained alone goes first
 

@@ -1,0 +1,1 @@
+"""The ``munchray`` command: parse, call, explain. (typer)"""

@@ -1,0 +1,49 @@
+"""The command and all it can do, in the order of its help. (typer)"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from munchray import __version__
+from munchray.cli.corpora import corpora_app
+from munchray.cli.exits import Commands
+from munchray.cli.models import evaluate, export, predict
+from munchray.cli.search import results, search, stages
+from munchray.cli.train import embed, train
+
+app = typer.Typer(
+    cls=Commands,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"munchray {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def munchray(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Search how a named entity tagger should be trained when many corpora are at hand.
+
+    Begin with: munchray search jobs/quickstart.yaml
+    """
+
+
+app.add_typer(corpora_app, name="corpora")
+for command in (embed, train, search, results, stages, export, predict, evaluate):
+    app.command()(command)
+
+
+def main() -> None:
+    """Entry point."""
+    app(prog_name="munchray")

@@ -1,0 +1,36 @@
+"""From the arguments of a command to a checked job, its corpora and its features."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from munchray.console.progress import working
+
+if TYPE_CHECKING:
+    from munchray.settings import Job
+    from munchray.training.data import DataSpec
+    from munchray.training.inputs import Inputs
+
+
+def load(job_file: Path, overrides: list[str] | None) -> Job:
+    """The job of a file and its ``--set``."""
+    from munchray.settings import load_job
+
+    return load_job(job_file, overrides or [])
+
+
+def read(job: Job, quiet: bool) -> Inputs:
+    """Find and read all that the job names."""
+    from munchray.training.inputs import read_inputs
+
+    with working("reading corpora", quiet):
+        return read_inputs(job)
+
+
+def prepare_features(job: Job, inputs: Inputs, quiet: bool) -> DataSpec:
+    """Embed what the feature store lacks."""
+    from munchray.training.inputs import prepare
+
+    with working("preparing features", quiet) as say:
+        return prepare(job, say, inputs)

@@ -1,0 +1,1 @@
+"""What MLflow keeps of a search: its runs, their curves, the best model."""
