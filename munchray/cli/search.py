@@ -62,6 +62,22 @@ def results(job_file: JobFile, overrides: Overrides = None, as_json: AsJson = Fa
         tables.show_ranking(ranked, job.main)
 
 
+def sync(job_file: JobFile, overrides: Overrides = None, quiet: Quiet = False) -> None:
+    """Tell MLflow what it lacks of a search: after its server was away, or after the search was killed.
+
+    Example: munchray sync jobs/quickstart.yaml
+
+    Example: munchray sync jobs/quickstart.yaml --set tracking_uri=http://127.0.0.1:5000
+    """
+    from munchray.search.search import Search
+
+    job = load(job_file, overrides)
+    work = Search(job, progress.SearchView(job.trials, quiet), resume=True)
+    with progress.working("telling MLflow", quiet):
+        work.sync()
+    terminal.out.print(f"MLflow has all of {job.name}. Look at it: {_how_to_look(job, work.folder)}")
+
+
 def stages(
     job_file: JobFile,
     overrides: Overrides = None,
@@ -96,8 +112,9 @@ def _run_search(work: Search, inputs: Inputs, view: progress.SearchView, address
     work.get_ready()
     tuner.connect(address)
     concurrent = tuner.slots(work.job)
+    work.connect()
     data = prepare_features(work.job, inputs, quiet)
-    work.start(data.fingerprint())
+    work.start(data.fingerprint(), data.contents)
     view.already_finished(work.job.trials - work.trials_left)
     terminal.note(f"{work.trials_left} trials to run, {concurrent} at a time; Ctrl-C stops cleanly", quiet=quiet)
     with view.shown():

@@ -20,7 +20,7 @@ os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
 os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # two lines a trial
 
 import sqlalchemy
-from mlflow.entities import Metric, Param, RunTag
+from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
 from mlflow.exceptions import RestException
 from mlflow.tracking import MlflowClient
 
@@ -28,6 +28,12 @@ from munchray.errors import InputError, Problem
 from munchray.tracking.runs import Point
 
 FIX = "Check the address, start the server, or leave tracking_uri out to use a file beside the run"
+FIXES = {  # by what an error's text holds
+    "Invalid Host header": "Start the server with --allowed-hosts naming this host, or use an address it answers to",
+    "code 401": "Set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN",
+    "code 403": "Ask for the right to write there, or leave tracking_uri out to use a file beside the run",
+    "readonly database": "Give yourself the right to write the file and its folder, or leave tracking_uri out",
+}
 
 for _name, _level in (("mlflow", logging.WARNING), ("alembic", logging.WARNING), ("urllib3", logging.ERROR)):
     logging.getLogger(_name).setLevel(_level)
@@ -63,6 +69,10 @@ class Store:
                 self._client.create_experiment(experiment, artifact_location=_artifact_root(uri, artifacts))
         self._experiment_id = str(self._client.get_experiment_by_name(experiment).experiment_id)
 
+    def tag_experiment(self, tag: str, value: str) -> None:
+        """Write a tag of the experiment."""
+        self._client.set_experiment_tag(self._experiment_id, tag, value)
+
     def create(self, name: str, tags: Mapping[str, str], began: int) -> str:
         """Make a run; its id."""
         run = self._client.create_run(self._experiment_id, start_time=began, tags=dict(tags), run_name=name)
@@ -95,6 +105,16 @@ class Store:
             synchronous=True,
         )
 
+    def log_corpora(self, run_id: str, fingerprints: Mapping[str, str]) -> None:
+        """Note what a run was trained on, the main corpus first; what has been noted stays as it was."""
+        roles = ["main", *["auxiliary"] * len(fingerprints)]
+        inputs = [
+            DatasetInput(Dataset(name, fingerprint, "corpus", name), [InputTag("mlflow.data.context", role)])
+            for role, (name, fingerprint) in zip(roles, fingerprints.items(), strict=False)
+        ]
+        if inputs:
+            self._client.log_inputs(run_id, inputs)
+
     def log_file(self, run_id: str, name: str, content: str | Path) -> None:
         """Keep a text or a folder as an artifact."""
         if isinstance(content, Path):
@@ -108,6 +128,11 @@ class Store:
             self._client.update_run(run_id, status=status)
         else:
             self._client.set_terminated(run_id, status=status, end_time=ended)
+
+
+def advice(error: Exception) -> str:
+    """What a user can do about a store that does not work."""
+    return next((fix for part, fix in FIXES.items() if part in str(error)), FIX)
 
 
 def make_database(path: Path) -> None:
