@@ -39,6 +39,7 @@ ROOMS = [
     "samplers",
     "tracking",
     "search",
+    "report",
     "console",
     "cli",
     "__main__",
@@ -47,8 +48,9 @@ DOORS = {
     "flair": ["features/flair_door.py"],
     "gensim": ["features/words.py"],
     "mlflow": ["tracking/mlflow_door.py"],
-    "numpy": ["seeds.py", "features/*.py", "tagging/*.py", "training/*.py", "samplers/*.py"],
+    "numpy": ["seeds.py", "features/*.py", "tagging/*.py", "training/*.py", "samplers/*.py", "report/*.py"],
     "filelock": ["search/search.py"],
+    "matplotlib": ["report/figures.py"],
     "optuna": [
         "samplers/encoding.py",
         "samplers/unseen.py",
