@@ -59,6 +59,7 @@ DOORS = {
         "report/*.py",
     ],
     "filelock": ["search/lock.py"],
+    "jinja2": ["report/html.py"],
     "matplotlib": ["report/figures.py"],
     "optuna": [
         "samplers/encoding.py",

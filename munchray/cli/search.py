@@ -16,7 +16,10 @@ from munchray.console import progress, tables, terminal
 if TYPE_CHECKING:
     from munchray.search.search import Search
     from munchray.settings import Job
+    from munchray.training.data import DataSpec
     from munchray.training.inputs import Inputs
+
+REPORT = "report.html"
 
 
 def search(
@@ -39,7 +42,7 @@ def search(
     job = load(job_file, overrides)
     inputs = read(job, quiet)
     view = progress.SearchView(job.trials, quiet)
-    work = Search(job, view, resume=resume)
+    work = Search(job, view, resume=resume, summary=lambda: _summary(job, inputs))
     if work.trials_left > 0:
         _run_search(work, inputs, view, address, quiet)
     else:
@@ -47,14 +50,26 @@ def search(
     _report_search(job_file, work, overrides or [])
 
 
-def results(job_file: JobFile, overrides: Overrides = None, as_json: AsJson = False) -> None:
+def results(
+    job_file: JobFile,
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+    html: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write a page with charts and the best model's errors.")
+    ] = None,
+) -> None:
     """Show the ranking of a search, also while it runs.
 
     Example: munchray results jobs/quickstart.yaml --json
+
+    Example: munchray results jobs/quickstart.yaml --html report.html
     """
     from munchray.search.results import ranking
 
     job = load(job_file, overrides)
+    if html:
+        _write_report(job, html)
+        return
     ranked = ranking(job)
     if as_json:
         print(json.dumps(ranked.as_json(), indent=2))
@@ -72,7 +87,8 @@ def sync(job_file: JobFile, overrides: Overrides = None, quiet: Quiet = False) -
     from munchray.search.search import Search
 
     job = load(job_file, overrides)
-    work = Search(job, progress.SearchView(job.trials, quiet), resume=True)
+    view = progress.SearchView(job.trials, quiet)
+    work = Search(job, view, resume=True, summary=lambda: _summary(job))
     with progress.working("telling MLflow", quiet):
         work.sync()
     terminal.out.print(f"MLflow has all of {job.name}. Look at it: {_how_to_look(job, work.folder)}")
@@ -99,6 +115,30 @@ def stages(
             store.find(stage.key)
     deleted = {folder.name for folder in store.prune(prune * 1e9)} if prune is not None else set()
     tables.show_stages(store.folder, [(stage, stage.key in deleted) for stage in found])
+
+
+def _write_report(job: Job, target: Path) -> None:
+    from munchray.files import written_aside
+
+    with progress.working("writing the report"):
+        text = _summary(job)[REPORT]
+    with written_aside(target) as aside:
+        aside.write_text(text, encoding="utf-8")
+    terminal.out.print(f"The report is in {target}: open it in a browser.")
+
+
+def _summary(job: Job, inputs: Inputs | None = None) -> dict[str, str]:
+    """What is kept with a search when it is done, by file name."""
+    from munchray.report.html import html_report
+    from munchray.search.search import check_same_data, search_folder
+    from munchray.training.inputs import prepare
+
+    def open_data() -> DataSpec:
+        data = prepare(job, lambda line: None, inputs)
+        check_same_data(search_folder(job), data.fingerprint())
+        return data
+
+    return {REPORT: html_report(job, open_data)}
 
 
 def _run_search(work: Search, inputs: Inputs, view: progress.SearchView, address: str | None, quiet: bool) -> None:

@@ -230,10 +230,17 @@ class Search:
         for suggestion in self._study.running():
             self._account.trial_stopped(suggestion.number)
         best = max(finished, key=lambda trial: trial.dev_f1).number if finished else None
-        texts = self._summary() if finished else {}
+        texts = self._summed_up() if finished else {}
         lacking = self._account.close("FINISHED" if complete else "KILLED", best, texts)
         self._lock.release()
         return complete, lacking
+
+    def _summed_up(self) -> Mapping[str, str]:
+        try:
+            return self._summary()
+        except Exception as error:  # whatever it is, the search has its result
+            self.watcher.warn(f"no report was kept with the search ({error}); munchray results JOB --html writes one")
+            return {}
 
 
 def search_folder(job: Job) -> Path:
