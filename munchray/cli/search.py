@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shlex
 from pathlib import Path
@@ -14,6 +15,7 @@ from munchray.cli.options import AsJson, JobFile, Overrides, Quiet
 from munchray.console import progress, tables, terminal
 
 if TYPE_CHECKING:
+    from munchray.search.results import Ranking
     from munchray.search.search import Search
     from munchray.settings import Job
     from munchray.training.data import DataSpec
@@ -53,28 +55,40 @@ def search(
 def results(
     job_file: JobFile,
     overrides: Overrides = None,
-    as_json: AsJson = False,
+    plots: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Draw figures into this folder, as PNG and SVG.")
+    ] = None,
     html: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write a page with charts and the best model's errors.")
     ] = None,
+    as_json: AsJson = False,
 ) -> None:
-    """Show the ranking of a search, also while it runs.
+    """Show the ranking of a search and what its trials say about orders, also while it runs.
 
     Example: munchray results jobs/quickstart.yaml --json
 
+    Example: munchray results jobs/quickstart.yaml --plots figures
+
     Example: munchray results jobs/quickstart.yaml --html report.html
     """
+    from munchray.report.effects import order_evidence
     from munchray.search.results import ranking
 
     job = load(job_file, overrides)
+    ranked = ranking(job)
+    evidence = order_evidence(ranked.trials) if job.search_space.order else None
+    if plots:
+        _draw(ranked, plots)
     if html:
         _write_report(job, html)
-        return
-    ranked = ranking(job)
     if as_json:
-        print(json.dumps(ranked.as_json(), indent=2))
-    else:
-        tables.show_ranking(ranked, job.main)
+        found = {"order_evidence": evidence and dataclasses.asdict(evidence)}
+        print(json.dumps({**ranked.as_json(), **found}, indent=2))
+        return
+    tables.show_ranking(ranked, job.main)
+    tables.show_reuse(ranked)
+    if evidence:
+        tables.show_evidence(evidence)
 
 
 def sync(job_file: JobFile, overrides: Overrides = None, quiet: Quiet = False) -> None:
@@ -124,7 +138,7 @@ def _write_report(job: Job, target: Path) -> None:
         text = _summary(job)[REPORT]
     with written_aside(target) as aside:
         aside.write_text(text, encoding="utf-8")
-    terminal.out.print(f"The report is in {target}: open it in a browser.")
+    terminal.note(f"written: {target}")
 
 
 def _summary(job: Job, inputs: Inputs | None = None) -> dict[str, str]:
@@ -139,6 +153,13 @@ def _summary(job: Job, inputs: Inputs | None = None) -> dict[str, str]:
         return data
 
     return {REPORT: html_report(job, open_data)}
+
+
+def _draw(ranked: Ranking, folder: Path) -> None:
+    from munchray.report import figures
+
+    for path in figures.save(figures.drawn(ranked.trials), folder):
+        terminal.note(f"drawn: {path}")
 
 
 def _run_search(work: Search, inputs: Inputs, view: progress.SearchView, address: str | None, quiet: bool) -> None:
@@ -167,6 +188,7 @@ def _report_search(job_file: Path, work: Search, overrides: list[str]) -> None:
     job = work.job
     ranked = ranking(job)
     tables.show_ranking(ranked, job.main)
+    tables.show_reuse(ranked)
     best, folder = ranked.best, work.trial_folder(ranked.best.number) / "model"
     again = shlex.join([str(job_file), *(word for text in overrides for word in ("--set", text))])
     terminal.out.print(f"\nBest model: trial {best.number:04d}, dev F1 {best.dev_f1:.2f}, in {folder}")

@@ -61,7 +61,7 @@ def html_report(job: Job, open_data: Callable[[], DataSpec]) -> str:
         best=ranked.best,
         captions=CAPTIONS,
         figures=_figures(ranked),
-        evidence=order_evidence(ranked.trials),
+        evidence=order_evidence(ranked.trials) if job.search_space.order else None,
         errors=errors if isinstance(errors, SpanErrors) else None,
         no_errors=errors if isinstance(errors, str) else "",
         kinds=KINDS,
