@@ -49,7 +49,8 @@ class Account:
         self._job = job
         self._place = place
         self._sessions = folder / SESSIONS
-        self._tracker = Tracker(job.tracking_uri or default_uri(folder), job.name, search_id, warn)
+        uri = job.tracking_uri or default_uri(folder)
+        self._tracker = Tracker(uri, job.name, search_id, warn, folder / "mlartifacts")
         self._finished = 0
         self._best = 0.0
         self.get_ready = self._tracker.get_ready

@@ -32,6 +32,7 @@ FIXES = {  # by what an error's text holds
     "Invalid Host header": "Start the server with --allowed-hosts naming this host, or use an address it answers to",
     "code 401": "Set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN",
     "code 403": "Ask for the right to write there, or leave tracking_uri out to use a file beside the run",
+    "No module named": "Install the driver into this environment, such as psycopg2-binary for postgresql+psycopg2://",
     "readonly database": "Give yourself the right to write the file and its folder, or leave tracking_uri out",
 }
 
@@ -53,14 +54,15 @@ class Store:
 
     Args:
         uri: of an MLflow server (``http://...``) or a database (``sqlite:////...``, ``postgresql+psycopg2://...``).
-        artifacts: where a database keeps files; by default beside the sqlite file. A server decides itself.
+        artifacts: where files are kept for a database that is not a file itself. Sqlite has them beside its own, and
+            an MLflow server decides itself.
 
     Raises:
         InputError: the URI is none of these.
         Exception: whatever MLflow and its stores raise when they cannot be reached, or refuse.
     """
 
-    def __init__(self, uri: str, experiment: str, artifacts: Path | None) -> None:
+    def __init__(self, uri: str, experiment: str, artifacts: Path) -> None:
         _check_scheme(uri)
         _check_database(uri)
         self._client = MlflowClient(tracking_uri=uri, registry_uri=uri)
@@ -166,9 +168,10 @@ def _check_database(uri: str) -> None:
         engine.dispose()
 
 
-def _artifact_root(uri: str, artifacts: Path | None) -> str | None:
+def _artifact_root(uri: str, artifacts: Path) -> str | None:
     if not _is_database(uri):
         return None
-    database = sqlalchemy.make_url(uri).database or ""
-    beside = Path(database).parent if uri.startswith("sqlite") else Path()
-    return (artifacts or beside / "mlartifacts").resolve().as_uri()
+    url = sqlalchemy.make_url(uri)
+    if url.get_backend_name() == "sqlite" and url.database:
+        artifacts = Path(url.database).parent / "mlartifacts"
+    return artifacts.resolve().as_uri()

@@ -46,7 +46,8 @@ class Tracker:
         uri: of an MLflow server (``http://...``) or a database (``sqlite:////...``, ``postgresql+psycopg2://...``).
         search_id: the same id continues the same runs.
         warn: told once when writing first fails; on any thread.
-        artifacts: where a database store keeps files; by default beside the sqlite file. A server decides itself.
+        artifacts: where files are kept for a database that is not a file itself. Sqlite has them beside its own, and
+            an MLflow server decides itself.
     """
 
     def __init__(
@@ -55,7 +56,7 @@ class Tracker:
         experiment: str,
         search_id: str,
         warn: Callable[[str], None] = lambda message: None,
-        artifacts: Path | None = None,
+        artifacts: Path = Path("mlartifacts"),
     ) -> None:
         self.uri = uri
         self._experiment = experiment
