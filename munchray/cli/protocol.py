@@ -9,16 +9,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from munchray.cli.cluster import join
 from munchray.cli.jobs import load, prepare_features, read
-from munchray.cli.options import AsJson, JobFile, Overrides, Quiet
+from munchray.cli.options import Address, AsJson, JobFile, Overrides, Quiet
 from munchray.console import protocol as shown
 from munchray.console import terminal
 
 if TYPE_CHECKING:
     from munchray.protocol.trainings import Plan, Shelf
     from munchray.settings import Job
-
-Address = Annotated[str | None, typer.Option(help="A Ray cluster: auto or HOST:PORT.", show_default="this machine")]
 
 
 def finalize(
@@ -82,7 +81,7 @@ def carry_out(
 
     inputs = {name: read(each, quiet, with_test=True) for name, each in jobs.items()}
     idle = all_trained(plan, folder, jobs)
-    concurrent = 0 if idle else _connected(job, address)
+    concurrent = 0 if idle else join(job, list(inputs.values()), address, quiet)
     data = {name: prepare_features(each, inputs[name], quiet) for name, each in jobs.items()}
     if searched:
         check_same_data(searched, data[job.name].fingerprint())
@@ -94,21 +93,8 @@ def carry_out(
     if not idle:
         terminal.note(f"{work.trials_left} trainings, {concurrent} at a time; Ctrl-C stops cleanly", quiet=quiet)
         with view.shown():
-            tuner.run(work, data, concurrent)
+            tuner.run(work, data)
     return shelf
-
-
-def _connected(job: Job, address: str | None) -> int:
-    """Join Ray; how many trainings it runs at once."""
-    from munchray.search import tuner
-    from munchray.training.machine import check_precision, device_for
-    from munchray.training.stages import open_store
-
-    if address is None:
-        check_precision(job.precision, device_for(job.device if job.resources_per_trial.gpu else "cpu"))
-    open_store(job.stage_folder, job.stages_gb, terminal.note)  # raises if it is not ours
-    tuner.connect(address)
-    return tuner.slots(job)
 
 
 def _default_baselines(job: Job) -> list[str]:
