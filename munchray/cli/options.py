@@ -18,3 +18,6 @@ DataDir = Annotated[
     Path | None,
     typer.Option("--data-dir", help="Folder of the real corpora.", show_default="$MUNCHRAY_DATA, else ./data"),
 ]
+Address = Annotated[
+    str | None, typer.Option(help="A Ray cluster: auto, or HOST:PORT of its head.", show_default="this machine")
+]

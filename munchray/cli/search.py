@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from munchray.cli.cluster import join
 from munchray.cli.jobs import load, prepare_features, read
-from munchray.cli.options import AsJson, JobFile, Overrides, Quiet
+from munchray.cli.options import Address, AsJson, JobFile, Overrides, Quiet
 from munchray.console import progress, tables, terminal
 
 if TYPE_CHECKING:
@@ -27,9 +28,7 @@ REPORT = "report.html"
 def search(
     job_file: JobFile,
     overrides: Overrides = None,
-    address: Annotated[
-        str | None, typer.Option(help="A Ray cluster: auto or HOST:PORT.", show_default="this machine")
-    ] = None,
+    address: Address = None,
     resume: Annotated[bool, typer.Option("--resume", help="Insist on going on with a search that exists.")] = False,
     quiet: Quiet = False,
 ) -> None:
@@ -164,22 +163,16 @@ def _draw(ranked: Ranking, folder: Path) -> None:
 
 def _run_search(work: Search, inputs: Inputs, view: progress.SearchView, address: str | None, quiet: bool) -> None:
     from munchray.search import tuner
-    from munchray.training.machine import check_precision, device_for
-    from munchray.training.stages import open_store
 
-    if address is None:
-        check_precision(work.job.precision, device_for(work.job.device if work.job.resources_per_trial.gpu else "cpu"))
-    open_store(work.job.stage_folder, work.job.stages_gb, terminal.note)  # raises if it is not ours
     work.get_ready()
-    tuner.connect(address)
-    concurrent = tuner.slots(work.job)
+    at_once = join(work.job, [inputs], address, quiet)
     work.connect()
     data = prepare_features(work.job, inputs, quiet)
     work.start(data.fingerprint(), data.contents)
     view.already_finished(work.job.trials - work.trials_left)
-    terminal.note(f"{work.trials_left} trials to run, {concurrent} at a time; Ctrl-C stops cleanly", quiet=quiet)
+    terminal.note(f"{work.trials_left} trials to run, {at_once} at a time; Ctrl-C stops cleanly", quiet=quiet)
     with view.shown():
-        tuner.run(work, {work.job.name: data}, concurrent)
+        tuner.run(work, {work.job.name: data})
 
 
 def _report_search(job_file: Path, work: Search, overrides: list[str]) -> None:

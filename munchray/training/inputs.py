@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from munchray.corpora.catalogue import CorpusSource, entity_types, find_corpus, load_split
+from munchray.corpora.catalogue import CorpusSource, entity_types, find_corpus, load_split, split_file
 from munchray.corpora.reader import Sentence
 from munchray.errors import InputError, Problem
 from munchray.features import store
@@ -30,6 +30,16 @@ class Inputs:
     sources: dict[str, CorpusSource]
     corpora: dict[str, dict[str, tuple[Sentence, ...]]]
     tests: dict[str, tuple[Sentence, ...]] = field(default_factory=dict)
+
+    def files(self) -> list[Path]:
+        """The files that were read; generated corpora have none."""
+        splits = {name: [*texts, *(["test"] if name in self.tests else [])] for name, texts in self.corpora.items()}
+        return [
+            split_file(name, source.folder, split).resolve()
+            for name, source in self.sources.items()
+            if source.folder
+            for split in splits[name]
+        ]
 
 
 def read_inputs(job: Job, *, with_test: bool = False) -> Inputs:
