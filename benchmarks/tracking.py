@@ -30,8 +30,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, print and write."""
     parser = bench.parser("tracking", __doc__)
     parser.add_argument("--trials", type=bench.positive, default=16, help="at once (default: 16)")
-    parser.add_argument("--epochs", type=bench.positive, default=60, help="of each trial (default: 60)")
-    parser.add_argument("--work", type=bench.positive, default=60, help="matrix products of an epoch (default: 60)")
+    parser.add_argument("--epochs", type=bench.positive, default=20, help="of each trial (default: 20)")
+    parser.add_argument("--work", type=bench.positive, default=40, help="matrix products of an epoch (default: 40)")
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
     trials = Trials(options.trials, options.epochs, options.work)

@@ -73,7 +73,8 @@ class Account:
         tags = session.as_tags(read_json(sessions[-1])) if sessions else {}
         files: dict[str, str | Path] = {"job.json": json.dumps(described, indent=2)}
         files |= {SESSIONS: self._sessions} if sessions else {}
-        self._tracker.start_search(params, {"munchray.data": data_fingerprint, **tags}, files, corpora)
+        began = min((trial.began for trial in history), default=None)
+        self._tracker.start_search(params, {"munchray.data": data_fingerprint, **tags}, files, corpora, began)
         for trial in history:
             if not self._tracker.knows_end_of(trial.number):
                 self._say_again(trial)
@@ -105,17 +106,18 @@ class Account:
         """A trial goes on when the search does."""
         self._tracker.finish_trial(number, "KILLED")
 
-    def close(self, status: str, best: int | None, texts: Mapping[str, str]) -> str:
+    def close(self, status: str, best: int | None, texts: Mapping[str, str], ended: datetime | None = None) -> str:
         """Write all that waits; what MLflow lacks, empty if nothing.
 
         Args:
+            ended: now, unless it is told later.
             best: the trial whose model is kept with the search.
             texts: kept with the search, by file name.
         """
         if best is not None:
             self._tracker.log_best(self._place(best) / "model", {"munchray.best_trial": str(best)})
         self._tracker.log_texts(texts)
-        return self._tracker.finish_search(status)
+        return self._tracker.finish_search(status, ended)
 
     def _say_again(self, trial: PastTrial) -> None:
         """What ended, or was stopped, when a process was killed or the store away before it knew."""

@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
@@ -134,8 +135,9 @@ class Search:
         """
         launched = _launched(self.folder / "job.json")
         self._account.connect()
-        self._account.open(launched["data"], launched["corpora"], self._study.history())
-        _, lacking = self._close()
+        history = self._study.history()
+        self._account.open(launched["data"], launched["corpora"], history)
+        _, lacking = self._close(max((trial.ended for trial in history if trial.ended), default=None))
         if lacking:
             raise WorkError(lacking)
 
@@ -223,7 +225,7 @@ class Search:
             self.watcher.warn(f"{lacking}; munchray sync JOB delivers it")
         return complete
 
-    def _close(self) -> tuple[bool, str]:
+    def _close(self, ended: datetime | None = None) -> tuple[bool, str]:
         """Whether all trials have ended, and what MLflow lacks."""
         complete = self.trials_left <= 0 and not self._study.running()
         finished = self._study.finished() if complete else []
@@ -231,7 +233,7 @@ class Search:
             self._account.trial_stopped(suggestion.number)
         best = max(finished, key=lambda trial: trial.dev_f1).number if finished else None
         texts = self._summed_up() if finished else {}
-        lacking = self._account.close("FINISHED" if complete else "KILLED", best, texts)
+        lacking = self._account.close("FINISHED" if complete else "KILLED", best, texts, ended)
         self._lock.release()
         return complete, lacking
 

@@ -27,6 +27,7 @@ from mlflow.tracking import MlflowClient
 from munchray.errors import InputError, Problem
 from munchray.tracking.runs import Point
 
+KIND, TRAINING = "mlflow.experimentKind", "custom_model_development"  # or MLflow's pages speak of prompts and judges
 FIX = "Check the address, start the server, or leave tracking_uri out to use a file beside the run"
 FIXES = {  # by what an error's text holds
     "Invalid Host header": "Start the server with --allowed-hosts naming this host, or use an address it answers to",
@@ -68,7 +69,7 @@ class Store:
         self._client = MlflowClient(tracking_uri=uri, registry_uri=uri)
         if self._client.get_experiment_by_name(experiment) is None:
             with contextlib.suppress(RestException):  # another search made it just now
-                self._client.create_experiment(experiment, artifact_location=_artifact_root(uri, artifacts))
+                self._client.create_experiment(experiment, _artifact_root(uri, artifacts), {KIND: TRAINING})
         self._experiment_id = str(self._client.get_experiment_by_name(experiment).experiment_id)
 
     def tag_experiment(self, tag: str, value: str) -> None:

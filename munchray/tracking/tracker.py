@@ -98,12 +98,14 @@ class Tracker:
         tags: Mapping[str, str],
         artifacts: Mapping[str, str | Path],
         corpora: Mapping[str, str] | None = None,
+        began: datetime | None = None,
     ) -> None:
         """Open the run of the search and write it; from now on a thread writes what comes.
 
         Args:
             artifacts: texts by file name, folders by their name.
             corpora: a fingerprint of at most 36 characters by name.
+            began: now, unless it is told later.
 
         Raises:
             InputError: the URI is wrong, or the store cannot be reached or refuses.
@@ -111,7 +113,7 @@ class Tracker:
         self.connect()
         with self._explained():
             self._find_runs()
-            run = self._opened(None, self._search_id, params)
+            run = self._opened(None, self._search_id, params, began)
             run.add_tags(tags)
             run.files.extend(artifacts.items())
             self._write(run)
@@ -161,9 +163,9 @@ class Tracker:
         """Keep texts as artifacts of the search, by file name."""
         self._runs[None].files.extend(texts.items())
 
-    def finish_search(self, status: str) -> str:
+    def finish_search(self, status: str, ended: datetime | None = None) -> str:
         """Write all that waits and close the run of the search; what the store lacks, empty if nothing."""
-        self._runs[None].close(status)
+        self._runs[None].close(status, ended)
         self._ended.set()
         self._retry_at = 0.0
         self.flush()
