@@ -71,7 +71,7 @@ DOORS = {
     ],
     "pydantic": ["settings/*.py"],
     "pydantic_core": ["settings/*.py"],
-    "ray": ["cluster/nodes.py", "cluster/preflight.py", "search/tuner.py", "search/worker.py"],
+    "ray": ["cluster/nodes.py", "cluster/preflight.py", "cluster/submission.py", "search/tuner.py", "search/worker.py"],
     "requests": ["corpora/download.py"],
     "rich": ["console/*.py"],
     "safetensors": ["features/charlm.py", "features/words.py", "tagging/weights.py"],
