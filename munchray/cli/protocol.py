@@ -1,4 +1,4 @@
-"""``munchray finalize``: retrain what a search found and score it on test. (typer)"""
+"""``munchray finalize`` and ``reproduce``: retrain with fresh seeds, score test once, compare. (typer)"""
 
 from __future__ import annotations
 
@@ -12,9 +12,11 @@ import typer
 from munchray.cli.jobs import load, prepare_features, read
 from munchray.cli.options import AsJson, JobFile, Overrides, Quiet
 from munchray.console import protocol as shown
-from munchray.console import terminal
+from munchray.console import tables, terminal
+from munchray.errors import InputError, Problem
 
 if TYPE_CHECKING:
+    from munchray.protocol.paper import PaperPlan
     from munchray.protocol.trainings import Plan, Shelf
     from munchray.settings import Job
 
@@ -59,6 +61,58 @@ def finalize(
         shown.show_report(report)
 
 
+def reproduce(
+    table: Annotated[int, typer.Argument(metavar="TABLE", help="1, 2, 3, 4 or 6.")],
+    job_file: Annotated[
+        Path | None,
+        typer.Argument(metavar="JOB", help="Corpora, embeddings and settings.", show_default="those of --scale"),
+    ] = None,
+    overrides: Overrides = None,
+    scale: Annotated[str, typer.Option(help="full: the paper's settings, on GPUs; reduced: hours on two cores.")] = (
+        "full"
+    ),
+    seeds: Annotated[int, typer.Option(help="Fresh seeds of every test score.")] = 3,
+    main: Annotated[
+        list[str] | None, typer.Option(help="Main corpus; may be given many times.", show_default="those of --scale")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="List every training and what all would cost.")] = False,
+    show: Annotated[bool, typer.Option("--show", help="Print what there is; train nothing.")] = False,
+    speed: Annotated[float | None, typer.Option(help="Tokens a second of one training, for estimates.", min=1)] = None,
+    address: Address = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Train what a table of the paper needs and print it beside the paper's figures.
+
+    The same command again goes on where it was; tables share their trainings.
+
+    Example: munchray reproduce 1
+
+    Example: munchray reproduce 2 --dry-run
+
+    Example: munchray reproduce 4 --scale reduced --seeds 3
+    """
+    from munchray.protocol.paper import TABLES, make_plan
+    from munchray.protocol.scales import SCALES, scale_file
+
+    if table == 1:
+        tables.show_counts(None)
+        return
+    if table not in TABLES:
+        raise InputError(Problem("TABLE", f"{table}", "1, 2, 3, 4 or 6"))
+    of_scale = scale_file(scale)
+    job = load(job_file or of_scale, overrides)
+    plan = make_plan(job, SCALES[scale], main or [], [table], seeds)
+    if dry_run:
+        _show_cost(plan, speed)
+        return
+    try:
+        if not show:
+            carry_out(plan, job, plan.jobs(), _reproduction(job), address, quiet)
+    finally:
+        _show_table(table, plan, as_json)
+
+
 def carry_out(
     plan: Plan,
     job: Job,
@@ -96,6 +150,38 @@ def carry_out(
         with view.shown():
             tuner.run(work, data, concurrent)
     return shelf
+
+
+def _reproduction(job: Job) -> Path:
+    from munchray.search.search import search_folder
+
+    return search_folder(job) / "reproduce"
+
+
+def _show_table(number: int, plan: PaperPlan, as_json: bool) -> None:
+    """As far as there is anything."""
+    from munchray.protocol.reading import Reading
+    from munchray.protocol.reproduce import make_table
+    from munchray.protocol.trainings import Shelf, known_data
+
+    folder = _reproduction(plan.job)
+    if plan.jobs().keys() <= known_data(folder).keys():
+        table = make_table(number, Reading(plan, Shelf(folder, known_data(folder))))
+        if as_json:
+            print(json.dumps(table.as_json(), indent=2))
+        else:
+            shown.show_table(table)
+    else:
+        terminal.note(f"Nothing has been trained in {folder} yet.")
+
+
+def _show_cost(plan: PaperPlan, speed: float | None) -> None:
+    from munchray.protocol.cost import listing
+    from munchray.protocol.trainings import Shelf, known_data
+
+    folder = _reproduction(plan.job)
+    fingerprints = {**dict.fromkeys(plan.jobs(), ""), **known_data(folder)}
+    shown.show_plan(listing(plan, Shelf(folder, fingerprints), speed))
 
 
 def _connected(job: Job, address: str | None) -> int:
