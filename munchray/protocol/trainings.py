@@ -138,11 +138,13 @@ class Trainings:
         """Claim the folder.
 
         Raises:
-            InputError: another process works there; the data differs from what was trained on before.
+            InputError: another process works there; the data differs from what was trained on or scored before.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         self._lock.claim()
-        remember_data(self.folder, {name: spec.fingerprint() for name, spec in data.items()})
+        trained_on = {name: spec.fingerprint() for name, spec in data.items()}
+        tests = {f"test of {name}": mark for spec in data.values() for name, mark in spec.tests.items()}
+        remember_data(self.folder, {**trained_on, **tests})
 
     @property
     def trials_left(self) -> int:
@@ -207,7 +209,7 @@ def remember_data(folder: Path, fingerprints: Mapping[str, str]) -> None:
     known = known_data(folder)
     changed = [name for name, mark in fingerprints.items() if known.get(name, mark) != mark]
     if changed:
-        found = f"the text, tags or embeddings of {', '.join(changed)} changed since these trainings began"
+        found = f"text, tags or embeddings changed since these trainings began: {', '.join(changed)}"
         fix = "Restore them, or give the job another name (--set name=...)"
         raise InputError(Problem(str(folder), found, fix=fix))
     write_json(folder / "data.json", {**known, **fingerprints})
