@@ -1,7 +1,6 @@
 """Finalize: what is chosen, what is reported; killed half-way and resumed for real; test decides nothing."""
 
 import json
-import shutil
 import subprocess
 import sys
 import time
@@ -9,7 +8,9 @@ import time
 import pytest
 from fake_trainings import JOB, finish_all, searched
 from processes import kill_family
+from typer.testing import CliRunner
 
+from munchray.cli.app import app
 from munchray.corpora.catalogue import load_split
 from munchray.errors import InputError, WorkError
 from munchray.files import write_json
@@ -244,10 +245,6 @@ def test_scrambled_test_labels_change_scores_and_no_choice(tmp_path):
     assert straight["gold"] != scrambled["gold"]
 
 
-def finalize(job_file, *more):
-    return [sys.executable, "-m", "munchray", "finalize", str(job_file), *more]
-
-
 @pytest.mark.slow
 def test_a_finalize_that_was_killed_goes_on_trains_nothing_twice_and_scores_each_model_once(tmp_path):
     job_file = tmp_path / "j.yaml"
@@ -258,7 +255,7 @@ def test_a_finalize_that_was_killed_goes_on_trains_nothing_twice_and_scores_each
     searched(job, [60.0, 50.0])
     data = prepare(job, lambda line: None)
     write_json(search_folder(job) / "job.json", {"job": job.model_dump(mode="json"), "data": data.fingerprint()})
-    call = finalize(job_file, "--top", "1", "--seeds", "2")
+    call = [sys.executable, "-m", "munchray", "finalize", str(job_file), "--top", "1", "--seeds", "2"]
     trainings = final_folder(job) / "trainings"
 
     with (tmp_path / "log.txt").open("w") as log:
@@ -281,24 +278,24 @@ def test_a_finalize_that_was_killed_goes_on_trains_nothing_twice_and_scores_each
     score = read_test(final_model(job))
     assert len(score.sentences["mine"]) == 30
 
-    # a model can be taken away, and it scores what was stored
-    exported = tmp_path / "model"
-    munchray = [sys.executable, "-m", "munchray"]
-    subprocess.run([*munchray, "export", str(job_file), "--final", "--to", str(exported)], cwd=tmp_path, check=True)
-    judged = subprocess.run(
-        [*munchray, "evaluate", str(exported), str(tmp_path / "corpus"), "--json"],
-        cwd=tmp_path, check=True, capture_output=True, text=True,
-    )  # fmt: skip
-    assert json.loads(judged.stdout)["all"]["f1"] == pytest.approx(total(score.sentences["mine"]).f1)
+    # the model can be taken away, and it scores what was stored
+    here("export", job_file, "--final", "--to", tmp_path / "model")
+    judged = json.loads(here("evaluate", tmp_path / "model", tmp_path / "corpus", "--json").stdout)
+    assert judged["all"]["f1"] == pytest.approx(total(score.sentences["mine"]).f1)
 
-    for damage, message in (("test.tsv", "test of mine"), ("dev.tsv", "changed since this search began")):
-        shutil.copy(tmp_path / "corpus" / damage, tmp_path / "kept.tsv")
-        with (tmp_path / "corpus" / damage).open("a") as stream:
-            stream.write("\nMore\tO\n")
-        refused = subprocess.run(call, capture_output=True, text=True, cwd=tmp_path, timeout=400)
-        assert (refused.returncode, message in refused.stderr) == (2, True), refused.stderr
-        shutil.copy(tmp_path / "kept.tsv", tmp_path / "corpus" / damage)
+    # the same call refuses other data
+    for split, message in (("test", "these trainings began: test of mine"), ("dev", "since this search began")):
+        path = tmp_path / "corpus" / f"{split}.tsv"
+        text = path.read_text()
+        path.write_text("More\tO\n\n" + text)
+        assert message in here("finalize", job_file, "--top", 1, "--seeds", 2, code=2).stderr
+        path.write_text(text)
     (tmp_path / "corpus" / "test.tsv").unlink()
-    refused = subprocess.run(call, capture_output=True, text=True, cwd=tmp_path, timeout=400)
-    assert refused.returncode == 2
-    assert "no file for the split 'test'" in refused.stderr
+    assert "no file for the split 'test'" in here("finalize", job_file, "--top", 1, code=2).stderr
+
+
+def here(*words, code=0):
+    """The command in this process."""
+    result = CliRunner().invoke(app, [str(word) for word in words])
+    assert result.exit_code == code, (result.output, result.exception)
+    return result

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from munchray.console import terminal
 from munchray.console.progress import working
 
 if TYPE_CHECKING:
@@ -26,6 +27,24 @@ def read(job: Job, quiet: bool, *, with_test: bool = False) -> Inputs:
 
     with working("reading corpora", quiet):
         return read_inputs(job, with_test=with_test)
+
+
+def check_machine(job: Job, address: str | None) -> None:
+    """See that this machine, where it is to compute, has the job's precision, and that the stage store is ours."""
+    from munchray.training.machine import check_precision, device_for
+    from munchray.training.stages import open_store
+
+    if address is None:
+        check_precision(job.precision, device_for(job.device if job.resources_per_trial.gpu else "cpu"))
+    open_store(job.stage_folder, job.stages_gb, terminal.note)
+
+
+def join_ray(job: Job, address: str | None) -> int:
+    """Start Ray or join a cluster; how many trials of the job it runs at once."""
+    from munchray.search import tuner
+
+    tuner.connect(address)
+    return tuner.slots(job)
 
 
 def prepare_features(job: Job, inputs: Inputs, quiet: bool) -> DataSpec:

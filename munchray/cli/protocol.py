@@ -9,18 +9,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from munchray.cli.jobs import load, prepare_features, read
-from munchray.cli.options import AsJson, JobFile, Overrides, Quiet
+from munchray.cli.jobs import check_machine, join_ray, load, prepare_features, read
+from munchray.cli.options import Address, AsJson, JobFile, Overrides, Quiet
 from munchray.console import protocol as shown
 from munchray.console import tables, terminal
 from munchray.errors import InputError, Problem
 
 if TYPE_CHECKING:
     from munchray.protocol.paper import PaperPlan
-    from munchray.protocol.trainings import Plan, Shelf
+    from munchray.protocol.trainings import Plan, Shelf, Trainings
     from munchray.settings import Job
-
-Address = Annotated[str | None, typer.Option(help="A Ray cluster: auto or HOST:PORT.", show_default="this machine")]
+    from munchray.training.data import DataSpec
 
 
 def finalize(
@@ -130,26 +129,33 @@ def carry_out(
         jobs: those whose data is needed, by name.
         searched: the folder of a search on the data of ``job``, which must be what it was.
     """
-    from munchray.protocol.trainings import Shelf, Trainings, all_trained
-    from munchray.search import tuner
+    from munchray.protocol.trainings import Shelf, Trainings
     from munchray.search.search import check_same_data
 
-    inputs = {name: read(each, quiet, with_test=True) for name, each in jobs.items()}
-    idle = all_trained(plan, folder, jobs)
-    concurrent = 0 if idle else _connected(job, address)
-    data = {name: prepare_features(each, inputs[name], quiet) for name, each in jobs.items()}
+    # One after the other: the text of all corpora, once for each job, would not fit in memory.
+    data = {name: prepare_features(each, read(each, quiet, with_test=True), quiet) for name, each in jobs.items()}
     if searched:
         check_same_data(searched, data[job.name].fingerprint())
     shelf = Shelf(folder, {name: spec.fingerprint() for name, spec in data.items()})
     view = shown.TrainingsView(0, quiet)
     work = Trainings(job, plan, shelf, view)
     work.start(data)
-    view.expect(work.trials_left)
-    if not idle:
-        terminal.note(f"{work.trials_left} trainings, {concurrent} at a time; Ctrl-C stops cleanly", quiet=quiet)
-        with view.shown():
-            tuner.run(work, data, concurrent)
+    if work.trials_left:
+        _train(work, data, view, address, quiet)
     return shelf
+
+
+def _train(
+    work: Trainings, data: Mapping[str, DataSpec], view: shown.TrainingsView, address: str | None, quiet: bool
+) -> None:
+    from munchray.search import tuner
+
+    check_machine(work.job, address)
+    concurrent = join_ray(work.job, address)
+    view.expect(work.trials_left)
+    terminal.note(f"{work.trials_left} trainings, {concurrent} at a time; Ctrl-C stops cleanly", quiet=quiet)
+    with view.shown():
+        tuner.run(work, data, concurrent)
 
 
 def _reproduction(job: Job) -> Path:
@@ -182,19 +188,6 @@ def _show_cost(plan: PaperPlan, speed: float | None) -> None:
     folder = _reproduction(plan.job)
     fingerprints = {**dict.fromkeys(plan.jobs(), ""), **known_data(folder)}
     shown.show_plan(listing(plan, Shelf(folder, fingerprints), speed))
-
-
-def _connected(job: Job, address: str | None) -> int:
-    """Join Ray; how many trainings it runs at once."""
-    from munchray.search import tuner
-    from munchray.training.machine import check_precision, device_for
-    from munchray.training.stages import open_store
-
-    if address is None:
-        check_precision(job.precision, device_for(job.device if job.resources_per_trial.gpu else "cpu"))
-    open_store(job.stage_folder, job.stages_gb, terminal.note)  # raises if it is not ours
-    tuner.connect(address)
-    return tuner.slots(job)
 
 
 def _default_baselines(job: Job) -> list[str]:

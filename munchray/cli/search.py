@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from munchray.cli.jobs import load, prepare_features, read
-from munchray.cli.options import AsJson, JobFile, Overrides, Quiet
+from munchray.cli.jobs import check_machine, join_ray, load, prepare_features, read
+from munchray.cli.options import Address, AsJson, JobFile, Overrides, Quiet
 from munchray.console import progress, tables, terminal
 
 if TYPE_CHECKING:
@@ -22,9 +22,7 @@ if TYPE_CHECKING:
 def search(
     job_file: JobFile,
     overrides: Overrides = None,
-    address: Annotated[
-        str | None, typer.Option(help="A Ray cluster: auto or HOST:PORT.", show_default="this machine")
-    ] = None,
+    address: Address = None,
     resume: Annotated[bool, typer.Option("--resume", help="Insist on going on with a search that exists.")] = False,
     quiet: Quiet = False,
 ) -> None:
@@ -87,15 +85,10 @@ def stages(
 
 def _run_search(work: Search, inputs: Inputs, view: progress.SearchView, address: str | None, quiet: bool) -> None:
     from munchray.search import tuner
-    from munchray.training.machine import check_precision, device_for
-    from munchray.training.stages import open_store
 
-    if address is None:
-        check_precision(work.job.precision, device_for(work.job.device if work.job.resources_per_trial.gpu else "cpu"))
-    open_store(work.job.stage_folder, work.job.stages_gb, terminal.note)  # raises if it is not ours
+    check_machine(work.job, address)
     work.get_ready()
-    tuner.connect(address)
-    concurrent = tuner.slots(work.job)
+    concurrent = join_ray(work.job, address)
     data = prepare_features(work.job, inputs, quiet)
     work.start(data.fingerprint())
     view.already_finished(work.job.trials - work.trials_left)
