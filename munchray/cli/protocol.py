@@ -16,6 +16,7 @@ from munchray.console import tables, terminal
 from munchray.errors import InputError, Problem
 
 if TYPE_CHECKING:
+    from munchray.protocol.cost import Listing
     from munchray.protocol.paper import PaperPlan
     from munchray.protocol.trainings import Plan, Shelf, Trainings
     from munchray.settings import Job
@@ -103,10 +104,11 @@ def reproduce(
     job = load(job_file or of_scale, overrides)
     plan = make_plan(job, SCALES[scale], main or [], [table], seeds)
     if dry_run:
-        _show_cost(plan, speed)
+        shown.show_plan(_listing(plan, speed))
         return
     try:
         if not show:
+            terminal.note(shown.cost_text(_listing(plan, speed)), quiet=quiet)
             carry_out(plan, job, plan.jobs(), _reproduction(job), address, quiet)
     finally:
         _show_table(table, plan, as_json)
@@ -181,13 +183,13 @@ def _show_table(number: int, plan: PaperPlan, as_json: bool) -> None:
         terminal.note(f"Nothing has been trained in {folder} yet.")
 
 
-def _show_cost(plan: PaperPlan, speed: float | None) -> None:
+def _listing(plan: PaperPlan, speed: float | None) -> Listing:
     from munchray.protocol.cost import listing
     from munchray.protocol.trainings import Shelf, known_data
 
     folder = _reproduction(plan.job)
     fingerprints = {**dict.fromkeys(plan.jobs(), ""), **known_data(folder)}
-    shown.show_plan(listing(plan, Shelf(folder, fingerprints), speed))
+    return listing(plan, Shelf(folder, fingerprints), speed)
 
 
 def _default_baselines(job: Job) -> list[str]:

@@ -89,14 +89,18 @@ def show_plan(listing: Listing) -> None:
         )
     columns = ("", "main", "regime", "trained on", "lr", "batch", "seed", "million tokens", "", "auxiliaries")
     terminal.table("Trainings", columns, rows, numeric_from=4)
-    for line in _cost_lines(listing):
-        terminal.out.print(Text(line))
+    terminal.out.print(Text(f"\n{cost_text(listing)}"))
+
+
+def cost_text(listing: Listing) -> str:
+    """What a plan costs, in lines."""
+    return "\n".join(_cost_lines(listing))
 
 
 def _cost_lines(listing: Listing) -> Iterator[str]:
     whole, left = listing.whole, listing.left
     saved = 1 - whole.distinct_tokens / whole.tokens
-    yield f"\n{whole.trainings} trainings, {left.trainings} of them still to run"
+    yield f"{whole.trainings} trainings, {left.trainings} of them still to run"
     yield f"{whole.stages} stages, {whole.distinct} with reuse, which saves {saved:.0%} of the work"
     yield f"{left.distinct_tokens / 1e6:,.0f} million tokens still to train on (epochs x sentences as trained on)"
     hours = left.hours(listing.speed)
