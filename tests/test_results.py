@@ -81,7 +81,8 @@ def test_failed_and_running_trials_are_listed_apart(job):
     assert ranked.failed == [(1, "out of memory")]
     assert ranked.running == [running]
     said = ranked.as_json()
-    assert json.loads(json.dumps(said)) == {**said, "trials": [{**asdict(ranked.best), "order": [*ranked.best.order]}]}
+    trial = {**asdict(ranked.best), "order": [*ranked.best.order], "stages": []}
+    assert json.loads(json.dumps(said)) == {**said, "trials": [trial]}
     assert said["failed"] == [{"number": 1, "reason": "out of memory"}]
 
 

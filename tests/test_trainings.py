@@ -4,10 +4,10 @@ import math
 from dataclasses import replace
 
 import pytest
-from fake_trainings import JOB, finish
+from fake_trainings import JOB, finish, finish_all
 
 from munchray.errors import InputError
-from munchray.protocol.trainings import Shelf, Training, Trainings, fresh_seeds, remember_data
+from munchray.protocol.trainings import Shelf, Training, Trainings, all_trained, fresh_seeds, remember_data
 from munchray.settings import load_job
 
 
@@ -117,6 +117,15 @@ def test_data_that_changed_is_refused_and_what_others_noted_stays(tmp_path):
     remember_data(tmp_path, {"a": "1", "b": "3"})
     with pytest.raises(InputError, match="changed since these trainings began: test of a"):
         remember_data(tmp_path, {"a": "1", "test of a": "scrambled"})
+
+
+def test_whether_anything_is_left_is_known_without_reading_corpora(job, shelf):
+    plan = two_steps(job)
+    assert not all_trained(plan, shelf.folder, ["j"])
+    remember_data(shelf.folder, {"j": "data"})
+    assert not all_trained(plan, shelf.folder, ["j"])
+    finish_all(plan, shelf)
+    assert all_trained(plan, shelf.folder, ["j"])
 
 
 def test_a_trial_on_train_is_written_as_before_there_were_others(job):

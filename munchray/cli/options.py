@@ -13,9 +13,11 @@ Overrides = Annotated[
     typer.Option("--set", metavar="KEY=VALUE", help="Change a value of the job file; may be given many times."),
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, only results and errors.")]
-Address = Annotated[str | None, typer.Option(help="A Ray cluster: auto or HOST:PORT.", show_default="this machine")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 DataDir = Annotated[
     Path | None,
     typer.Option("--data-dir", help="Folder of the real corpora.", show_default="$MUNCHRAY_DATA, else ./data"),
+]
+Address = Annotated[
+    str | None, typer.Option(help="A Ray cluster: auto, or HOST:PORT of its head.", show_default="this machine")
 ]

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from munchray.cli.jobs import check_machine, join_ray, load, prepare_features, read
+from munchray.cli.cluster import join
+from munchray.cli.jobs import load, prepare_features, read
 from munchray.cli.options import Address, AsJson, JobFile, Overrides, Quiet
 from munchray.console import protocol as shown
 from munchray.console import tables, terminal
@@ -18,9 +19,9 @@ from munchray.errors import InputError, Problem
 if TYPE_CHECKING:
     from munchray.protocol.cost import Listing
     from munchray.protocol.paper import PaperPlan
-    from munchray.protocol.trainings import Plan, Shelf, Trainings
+    from munchray.protocol.trainings import Plan, Shelf
     from munchray.settings import Job
-    from munchray.training.data import DataSpec
+    from munchray.training.inputs import Texts
 
 
 def finalize(
@@ -131,33 +132,27 @@ def carry_out(
         jobs: those whose data is needed, by name.
         searched: the folder of a search on the data of ``job``, which must be what it was.
     """
-    from munchray.protocol.trainings import Shelf, Trainings
+    from munchray.protocol.trainings import Shelf, Trainings, all_trained
+    from munchray.search import tuner
     from munchray.search.search import check_same_data
 
-    # One after the other: the text of all corpora, once for each job, would not fit in memory.
-    data = {name: prepare_features(each, read(each, quiet, with_test=True), quiet) for name, each in jobs.items()}
+    texts: Texts = {}  # jobs share corpora
+    inputs = {name: read(each, quiet, with_test=True, texts=texts) for name, each in jobs.items()}
+    idle = all_trained(plan, folder, jobs)
+    concurrent = 0 if idle else join(job, list(inputs.values()), address, quiet)
+    data = {name: prepare_features(each, inputs[name], quiet) for name, each in jobs.items()}
     if searched:
         check_same_data(searched, data[job.name].fingerprint())
     shelf = Shelf(folder, {name: spec.fingerprint() for name, spec in data.items()})
     view = shown.TrainingsView(0, quiet)
     work = Trainings(job, plan, shelf, view)
     work.start(data)
-    if work.trials_left:
-        _train(work, data, view, address, quiet)
+    if not idle:
+        view.expect(work.trials_left)
+        terminal.note(f"{work.trials_left} trainings, {concurrent} at a time; Ctrl-C stops cleanly", quiet=quiet)
+        with view.shown():
+            tuner.run(work, data)
     return shelf
-
-
-def _train(
-    work: Trainings, data: Mapping[str, DataSpec], view: shown.TrainingsView, address: str | None, quiet: bool
-) -> None:
-    from munchray.search import tuner
-
-    check_machine(work.job, address)
-    concurrent = join_ray(work.job, address)
-    view.expect(work.trials_left)
-    terminal.note(f"{work.trials_left} trainings, {concurrent} at a time; Ctrl-C stops cleanly", quiet=quiet)
-    with view.shown():
-        tuner.run(work, data, concurrent)
 
 
 def _reproduction(job: Job) -> Path:

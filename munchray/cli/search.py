@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from munchray.cli.jobs import check_machine, join_ray, load, prepare_features, read
+from munchray.cli.cluster import join
+from munchray.cli.jobs import load, prepare_features, read
 from munchray.cli.options import Address, AsJson, JobFile, Overrides, Quiet
 from munchray.console import progress, tables, terminal
 
@@ -86,15 +87,14 @@ def stages(
 def _run_search(work: Search, inputs: Inputs, view: progress.SearchView, address: str | None, quiet: bool) -> None:
     from munchray.search import tuner
 
-    check_machine(work.job, address)
     work.get_ready()
-    concurrent = join_ray(work.job, address)
+    at_once = join(work.job, [inputs], address, quiet)
     data = prepare_features(work.job, inputs, quiet)
     work.start(data.fingerprint())
     view.already_finished(work.job.trials - work.trials_left)
-    terminal.note(f"{work.trials_left} trials to run, {concurrent} at a time; Ctrl-C stops cleanly", quiet=quiet)
+    terminal.note(f"{work.trials_left} trials to run, {at_once} at a time; Ctrl-C stops cleanly", quiet=quiet)
     with view.shown():
-        tuner.run(work, {work.job.name: data}, concurrent)
+        tuner.run(work, {work.job.name: data})
 
 
 def _report_search(job_file: Path, work: Search, overrides: list[str]) -> None:

@@ -11,7 +11,7 @@ A folder that is finished is never trained again, whoever asks for it.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -189,6 +189,15 @@ class Trainings:
         return not self._running and all(
             self._shelf.finished(training) or training in self._shelf.failures for training in self._plan(self._shelf)
         )
+
+
+def all_trained(plan: Plan, folder: Path, jobs: Iterable[str]) -> bool:
+    """Whether a plan has nothing left to train, going by the data that was noted."""
+    known = known_data(folder)
+    if not set(jobs) <= known.keys():
+        return False
+    shelf = Shelf(folder, known)
+    return all(shelf.finished(training) for training in plan(shelf))
 
 
 def remember_data(folder: Path, fingerprints: Mapping[str, str]) -> None:
