@@ -38,11 +38,12 @@ def finish(shelf, training, dev_f1=None, test_f1=50.0):
     """A finished training: ``dev_f1`` after training on train, ``test_f1`` after training on train and dev."""
     settings, folder = training.settings, shelf.folder_of(training)
     corpora = [settings.main, *(settings.auxiliaries if settings.regime == "multi_task" else ())]
-    write_trial(folder, settings, dev_f1 if settings.trained_on == "train" else None, corpora)
+    if not (folder / "result.json").exists():
+        write_trial(folder, settings, dev_f1 if settings.trained_on == "train" else None, corpora)
     if settings.trained_on != "train":
         halves = [counts_of(test_f1), counts_of(test_f1)]
         sentences = {corpus: [[c.tp, c.fp, c.fn] for c in halves] for corpus in corpora}
-        write_json(folder / "test.json", {"data": "test", "sentences": sentences})
+        write_json(folder / "test.json", {"data": dict.fromkeys(corpora, "test"), "sentences": sentences})
 
 
 def finish_all(plan, shelf, dev=lambda settings: 50.0, test=lambda settings: 50.0):

@@ -122,7 +122,7 @@ def test_train_and_dev_are_one_split_after_the_other_and_an_auxiliary_gives_trai
 
 def test_test_is_opened_only_where_it_was_asked_for_and_must_be_what_it_was(corpora):
     job = job_of(corpora, "stack", "max_sentences={train: 2, dev: 3}")
-    searched, final = prepare(job, silent), prepare(job, silent, read_inputs(job, with_test=True))
+    searched, final = prepare(job, silent), prepare(job, silent, read_inputs(job, tests=["mine"]))
     assert searched.tests == {}
     assert set(final.tests) == {"mine"}
     assert final.fingerprint() == searched.fingerprint()  # what is trained does not depend on test
@@ -134,4 +134,4 @@ def test_test_is_opened_only_where_it_was_asked_for_and_must_be_what_it_was(corp
         final.open_test("mine")
     path.unlink()
     with pytest.raises(InputError, match="no file for the split 'test'"):
-        read_inputs(job, with_test=True)
+        read_inputs(job, tests=["mine"])

@@ -228,7 +228,7 @@ def test_scrambled_test_labels_change_scores_and_no_choice(tmp_path):
             scramble(tmp_path / "corpus" / "test.tsv")
         searched(job, [60.0, 50.0])
         plan = make_plan(job, 2, 1, ["single_aux"])
-        shelf = carry_out_here(job, plan, prepare(job, lambda line: None, read_inputs(job, with_test=True)))
+        shelf = carry_out_here(job, plan, prepare(job, lambda line: None, read_inputs(job, tests=["mine"])))
         note_choice(job, plan, shelf)
         report, trainings = make_report(plan, shelf), list(plan(shelf))
         tested = [t for t in trainings if t.settings.trained_on == "train+dev"]

@@ -39,7 +39,8 @@ def shelf(tmp_path):
 
 
 def on(job, rate, trained_on="train"):
-    return Training("j", job.first_trial().model_copy(update={"learning_rate": rate, "trained_on": trained_on}))
+    settings = job.first_trial().model_copy(update={"learning_rate": rate, "trained_on": trained_on})
+    return Training("j", settings, () if trained_on == "train" else (job.main,))
 
 
 def two_steps(job):

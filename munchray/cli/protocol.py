@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -118,7 +118,7 @@ def reproduce(
 def carry_out(
     plan: Plan,
     job: Job,
-    jobs: Mapping[str, Job],
+    jobs: Mapping[str, tuple[Job, Sequence[str]]],
     folder: Path,
     address: str | None,
     quiet: bool,
@@ -129,7 +129,7 @@ def carry_out(
 
     Args:
         job: for its resources and stages.
-        jobs: those whose data is needed, by name.
+        jobs: those whose data is needed, by name, with the corpora that are scored on test.
         searched: the folder of a search on the data of ``job``, which must be what it was.
     """
     from munchray.protocol.trainings import Shelf, Trainings, all_trained
@@ -137,10 +137,10 @@ def carry_out(
     from munchray.search.search import check_same_data
 
     texts: Texts = {}  # jobs share corpora
-    inputs = {name: read(each, quiet, with_test=True, texts=texts) for name, each in jobs.items()}
+    inputs = {name: read(each, quiet, tests=tests, texts=texts) for name, (each, tests) in jobs.items()}
     idle = all_trained(plan, folder, jobs)
     concurrent = 0 if idle else join(job, list(inputs.values()), address, quiet)
-    data = {name: prepare_features(each, inputs[name], quiet) for name, each in jobs.items()}
+    data = {name: prepare_features(each, inputs[name], quiet) for name, (each, _) in jobs.items()}
     if searched:
         check_same_data(searched, data[job.name].fingerprint())
     shelf = Shelf(folder, {name: spec.fingerprint() for name, spec in data.items()})

@@ -97,12 +97,12 @@ class PaperPlan:
         """None of them is the seed that dev chooses with."""
         return fresh_seeds(self.job.seed, self.seeds)
 
-    def jobs(self) -> dict[str, Job]:
-        """The jobs whose data is needed, by name."""
-        made = {main: self._job(main, main, "stack") for main in self._used_mains()}
-        if any("multi_task" in TABLES[table] for table in self.tables):
-            made[ALL] = self._job(ALL, self.job.main, "multi_task")
-        return made
+    def jobs(self) -> dict[str, tuple[Job, tuple[str, ...]]]:
+        """The jobs whose data is needed, by name, and the corpora that their trainings are scored on."""
+        made = {main: (self._job(main, main, "stack"), (main,)) for main in self._used_mains()}
+        if all("multi_task" not in TABLES[table] for table in self.tables):
+            return dict(made)
+        return {**made, ALL: (self._job(ALL, self.job.main, "multi_task"), self.mains)}
 
     def deciding(self, main: str, model: str, scores: Scores) -> Iterator[Training]:
         """The trainings on train whose dev scores decide about a model, as far as they can be named."""
@@ -187,7 +187,8 @@ class PaperPlan:
             "trained_on": trained_on,
             "max_epochs": self.job.max_epochs * self.scale.epochs.get(regime, 1),
         }
-        return Training(ALL if regime == "multi_task" else main, TrialSettings(**settings))
+        name, tests = (ALL, self.mains) if regime == "multi_task" else (main, (main,))
+        return Training(name, TrialSettings(**settings), () if trained_on == "train" else tests)
 
     def _order(self, main: str, regime: str, seed: int) -> Order:
         if regime == "single_task":

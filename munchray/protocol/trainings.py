@@ -26,17 +26,18 @@ from munchray.settings import Job, TrialSettings
 from munchray.tagging.scoring import Counts, macro_f1, total
 from munchray.training.data import DataSpec
 from munchray.training.record import EpochReport, read_result
-from munchray.training.testing import read_test
+from munchray.training.testing import read_test, scored_on
 
 SEEDS = 2**32
 
 
 @dataclass(frozen=True)
 class Training:
-    """One training: its settings with their seed, on the data of which job."""
+    """One training: its settings with their seed, on the data of which job, and what it is scored on then."""
 
     job: str
     settings: TrialSettings
+    tests: tuple[str, ...] = ()
 
 
 class Scores(Protocol):
@@ -75,12 +76,16 @@ class Shelf:
         self.failures: dict[Training, str] = {}
         self._fingerprints = fingerprints
         self._scores: dict[Training, float] = {}
+        self._done: set[Training] = set()
         self.folder_of = cache(self._folder_of)
 
     def finished(self, training: Training) -> bool:
         """Whether it is trained and, where it is to be, scored on test."""
-        last = "result.json" if training.settings.trained_on == "train" else "test.json"
-        return (self.folder_of(training) / last).exists()
+        if training not in self._done:
+            folder = self.folder_of(training)
+            if (folder / "result.json").exists() and set(training.tests) <= scored_on(folder):
+                self._done.add(training)
+        return training in self._done
 
     def dev_score(self, training: Training) -> float | None:
         """As `Scores` says; a training that failed is worse than any."""

@@ -46,11 +46,11 @@ Texts = dict[tuple[CorpusSource, str, int | None], tuple[Sentence, ...]]
 """Splits that were read, by source, split and limit: several jobs share them."""
 
 
-def read_inputs(job: Job, *, with_test: bool = False, texts: Texts | None = None) -> Inputs:
+def read_inputs(job: Job, *, tests: Sequence[str] = (), texts: Texts | None = None) -> Inputs:
     """Find every embedding and read every corpus that a job names; see that its folders can be written.
 
     Args:
-        with_test: the test splits of scored corpora as well, to be embedded.
+        tests: corpora whose test split is to be scored, so to be embedded as well.
         texts: what has been read for other jobs; what is read now is added.
 
     Raises:
@@ -60,11 +60,11 @@ def read_inputs(job: Job, *, with_test: bool = False, texts: Texts | None = None
     specs, sources = _specs(job, problems), _sources(job, problems)
     texts = {} if texts is None else texts
     corpora = _load_all(sources, _splits_of(job), _limits(job), texts, problems)
-    tests = _load_tests(job, sources, texts, problems) if with_test else {}
+    scored = _load_tests({name: sources[name] for name in tests if name in sources}, texts, problems)
     problems += _unwritable(job)
     if problems:
         raise InputError(*problems)
-    return Inputs(specs, sources, corpora, tests)
+    return Inputs(specs, sources, corpora, scored)
 
 
 def prepare(job: Job, progress: Callable[[str], None], inputs: Inputs | None = None) -> DataSpec:
@@ -182,14 +182,13 @@ def _load_all(
 
 
 def _load_tests(
-    job: Job, sources: Mapping[str, CorpusSource], texts: Texts, problems: list[Problem]
+    sources: Mapping[str, CorpusSource], texts: Texts, problems: list[Problem]
 ) -> dict[str, tuple[Sentence, ...]]:
     """Whole: `max_sentences` shortens what is trained on and what chooses, never what is reported."""
     tests = {}
     for name, source in sources.items():
-        if "dev" in _splits_of(job)[name]:
-            with _collected(problems):
-                tests[name] = _load(source, "test", None, texts)
+        with _collected(problems):
+            tests[name] = _load(source, "test", None, texts)
     return tests
 
 
