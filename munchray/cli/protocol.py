@@ -165,26 +165,31 @@ def _show_table(number: int, plan: PaperPlan, as_json: bool) -> None:
     """As far as there is anything."""
     from munchray.protocol.reading import Reading
     from munchray.protocol.reproduce import make_table
-    from munchray.protocol.trainings import Shelf, known_data
+    from munchray.protocol.trainings import known_data
 
     folder = _reproduction(plan.job)
-    if plan.jobs().keys() <= known_data(folder).keys():
-        table = make_table(number, Reading(plan, Shelf(folder, known_data(folder))))
-        if as_json:
-            print(json.dumps(table.as_json(), indent=2))
-        else:
-            shown.show_table(table)
-    else:
+    if not known_data(folder):
         terminal.note(f"Nothing has been trained in {folder} yet.")
+        return
+    table = make_table(number, Reading(plan, _known_shelf(plan)))
+    if as_json:
+        print(json.dumps(table.as_json(), indent=2))
+    else:
+        shown.show_table(table)
 
 
 def _listing(plan: PaperPlan, speed: float | None) -> Listing:
     from munchray.protocol.cost import listing
+
+    return listing(plan, _known_shelf(plan), speed)
+
+
+def _known_shelf(plan: PaperPlan) -> Shelf:
+    """What is finished, going by the data that was noted; of other data there is nothing."""
     from munchray.protocol.trainings import Shelf, known_data
 
     folder = _reproduction(plan.job)
-    fingerprints = {**dict.fromkeys(plan.jobs(), ""), **known_data(folder)}
-    return listing(plan, Shelf(folder, fingerprints), speed)
+    return Shelf(folder, {**dict.fromkeys(plan.jobs(), ""), **known_data(folder)})
 
 
 def _default_baselines(job: Job) -> list[str]:
