@@ -65,7 +65,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--corpora", nargs="+", default=corpora, help=f"main first (default: {' '.join(corpora)})")
     parser.add_argument("--inputs", type=int, default=WIDTH, help=f"numbers a token (default: {WIDTH})")
     parser.add_argument("--units", type=int, default=256, help="of the LSTM each way (default: 256)")
-    parser.add_argument("--sentences", type=int, help="of each split (default: all)")
+    parser.add_argument("--sentences", type=int, default=2000, help="of each split, at most (default: 2,000)")
     parser.add_argument("--updates", type=int, default=150, help="of the processes without a search (default: 150)")
     parser.add_argument("--json", type=Path, default=bench.FOLDER / "results" / "memory.json", help="file of results")
     return parser

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks import arithmetic, bench, growth, threads, workload
+from benchmarks import arithmetic, bench, growth, overhead, threads, workload
 
 TINY = ["--rounds", "1", "--units", "4"]
 
@@ -222,3 +222,13 @@ def test_a_number_of_rounds_must_be_one(capsys):
     with pytest.raises(SystemExit, match="2"):
         growth.main(["--rounds", "0"])
     assert "argument --rounds: found '0', expected a whole number from 1 on" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_trials_that_do_nothing_run_through_tune_and_through_our_search(tmp_path):
+    sides = ["Tune alone, processes reused", "munchray order_gp"]
+    written = result_of(overhead, tmp_path, "--rounds", "1", "--trials", "6", "--sides", *sides)
+    assert [row["side"] for row in written["rows"]] == sides
+    for row in written["rows"]:
+        assert 0 < row["s to first trial"]["median"] < row["s"]["median"]
+        assert row["driver CPU, ms a trial"]["median"] > 0

@@ -207,3 +207,15 @@ def test_a_trial_that_diverges_fails_alone_with_its_reason(job_file):
         ).stdout
     )
     assert [failure["number"] for failure in states["failed"]] == [number for number, _ in ranked.failed]
+
+
+def test_a_trial_that_runs_out_of_memory_fails_with_advice_and_the_others_finish(job_file):
+    changes = ["search_space={hidden_size: [8, 4000000]}", "sampler=grid", "trials=2"]  # the second asks for terabytes
+    done = search(job_file, *(word for change in changes for word in ("--set", change)))
+    assert done.returncode == 0, done.stderr
+    found = ranking(load_job(job_file, changes))
+    assert len(found.trials) == 1
+    ((_, reason),) = found.failed
+    assert reason.startswith("out of memory")
+    assert "Lower batch_size (8) or hidden_size" in reason
+    assert "failed: out of memory" in done.stderr

@@ -23,6 +23,7 @@ def export(
     job_file: JobFile,
     to: Annotated[Path, typer.Option("--to", help="Folder to write; an older export there is replaced.")],
     trial: Annotated[int | None, typer.Option(help="Number of the trial.", show_default="the best")] = None,
+    final: Annotated[bool, typer.Option("--final", help="The model that `munchray finalize` chose.")] = False,
     overrides: Overrides = None,
     quiet: Quiet = False,
 ) -> None:
@@ -30,12 +31,23 @@ def export(
 
     Example: munchray export jobs/quickstart.yaml --to models/quickstart
     """
+    from munchray.protocol.finalize import export_final
     from munchray.search.export import export_trial
 
     job = load(job_file, overrides)
-    number = export_trial(job, trial, to, lambda line: terminal.note(line, quiet=quiet))
+    if final and trial is not None:
+        raise InputError(Problem("--final", f"--trial {trial} as well", "one of them"))
+
+    def say(line: str) -> None:
+        terminal.note(line, quiet=quiet)
+
+    if final:
+        export_final(job, to, say)
+        what = "the final model"
+    else:
+        what = f"trial {export_trial(job, trial, to, say):04d}"
     place = shlex.quote(str(to))
-    terminal.out.print(f"trial {number:04d} is now in {to}. Try: echo 'Some text.' | munchray predict {place}")
+    terminal.out.print(f"{what} is now in {to}. Try: echo 'Some text.' | munchray predict {place}")
 
 
 def predict(

@@ -127,7 +127,7 @@ def _run_search(work: Search, inputs: Inputs, view: progress.SearchView, address
     view.already_finished(work.job.trials - work.trials_left)
     terminal.note(f"{work.trials_left} trials to run, {concurrent} at a time; Ctrl-C stops cleanly", quiet=quiet)
     with view.shown():
-        tuner.run(work, data, concurrent)
+        tuner.run(work, {work.job.name: data}, concurrent)
 
 
 def _report_search(job_file: Path, work: Search, overrides: list[str]) -> None:
