@@ -123,7 +123,7 @@ def _run_search(work: Search, inputs: Inputs, view: progress.SearchView, address
     tuner.connect(address)
     concurrent = tuner.slots(work.job)
     data = prepare_features(work.job, inputs, quiet)
-    work.start(data.fingerprint())
+    work.start(data.fingerprint(), data.marks())
     view.already_finished(work.job.trials - work.trials_left)
     terminal.note(f"{work.trials_left} trials to run, {concurrent} at a time; Ctrl-C stops cleanly", quiet=quiet)
     with view.shown():
