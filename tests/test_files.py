@@ -75,7 +75,7 @@ DOORS = {
     "requests": ["corpora/download.py"],
     "rich": ["console/*.py"],
     "safetensors": ["features/charlm.py", "features/words.py", "tagging/weights.py"],
-    "scipy": ["samplers/gp.py", "protocol/statistics.py"],
+    "scipy": ["samplers/gp.py", "report/regression.py", "protocol/statistics.py"],
     "segtok": ["tagging/text.py"],
     "seqeval": ["tagging/scoring.py"],
     "sqlalchemy": ["tracking/mlflow_door.py"],

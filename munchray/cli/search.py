@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shlex
 from pathlib import Path
@@ -16,6 +17,7 @@ from munchray.console import progress, tables, terminal
 from munchray.errors import InputError, Problem
 
 if TYPE_CHECKING:
+    from munchray.search.results import Ranking
     from munchray.search.search import Search
     from munchray.settings import Job
     from munchray.training.inputs import Inputs
@@ -61,19 +63,36 @@ def search(
     _report_search(job_file, work, overrides or [])
 
 
-def results(job_file: JobFile, overrides: Overrides = None, as_json: AsJson = False) -> None:
-    """Show the ranking of a search, also while it runs.
+def results(
+    job_file: JobFile,
+    overrides: Overrides = None,
+    plots: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Draw figures into this folder, as PNG and SVG.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show the ranking of a search and what its trials say about orders, also while it runs.
 
     Example: munchray results jobs/quickstart.yaml --json
+
+    Example: munchray results jobs/quickstart.yaml --plots figures
     """
+    from munchray.report.effects import order_evidence
     from munchray.search.results import ranking
 
     job = load(job_file, overrides)
     ranked = ranking(job)
+    evidence = order_evidence(ranked.trials) if job.search_space.order else None
+    if plots:
+        _draw(ranked, plots)
     if as_json:
-        print(json.dumps(ranked.as_json(), indent=2))
-    else:
-        tables.show_ranking(ranked, job.main)
+        found = {"order_evidence": evidence and dataclasses.asdict(evidence)}
+        print(json.dumps({**ranked.as_json(), **found}, indent=2))
+        return
+    tables.show_ranking(ranked, job.main)
+    tables.show_reuse(ranked)
+    if evidence:
+        tables.show_evidence(evidence)
 
 
 def stages(
@@ -99,13 +118,20 @@ def stages(
     tables.show_stages(store.folder, [(stage, stage.key in deleted) for stage in found])
 
 
+def _draw(ranked: Ranking, folder: Path) -> None:
+    from munchray.report import figures
+
+    for path in figures.save(figures.drawn(ranked.trials), folder):
+        terminal.note(f"drawn: {path}")
+
+
 def _run_search(work: Search, inputs: Inputs, view: progress.SearchView, address: str | None, quiet: bool) -> None:
     from munchray.search import tuner
 
     work.get_ready()
     at_once = join(work.job, [inputs], address, quiet)
     data = prepare_features(work.job, inputs, quiet)
-    work.start(data.fingerprint())
+    work.start(data.fingerprint(), data.marks())
     view.already_finished(work.job.trials - work.trials_left)
     terminal.note(f"{work.trials_left} trials to run, {at_once} at a time; Ctrl-C stops cleanly", quiet=quiet)
     with view.shown():
@@ -118,6 +144,7 @@ def _report_search(job_file: Path, work: Search, overrides: list[str]) -> None:
     job = work.job
     ranked = ranking(job)
     tables.show_ranking(ranked, job.main)
+    tables.show_reuse(ranked)
     best, folder = ranked.best, work.trial_folder(ranked.best.number) / "model"
     again = shlex.join([str(job_file), *(word for text in overrides for word in ("--set", text))])
     terminal.out.print(f"\nBest model: trial {best.number:04d}, dev F1 {best.dev_f1:.2f}, in {folder}")
