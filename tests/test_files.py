@@ -289,7 +289,7 @@ def test_every_path_in_the_readmes_tree_exists_once():
 
 @pytest.mark.parametrize("shelf", ["munchray", "jobs", "search_spaces", "docs"])
 def test_every_file_is_in_the_readmes_tree(shelf):
-    kept = {".py", ".yaml", ".md"}
+    kept = {".py", ".yaml", ".md", ".sh"}
     files = {path.relative_to(ROOT).as_posix() for path in (ROOT / shelf).rglob("*") if path.suffix in kept}
     assert files == {path for path in tree() if path.startswith(f"{shelf}/") and not path.endswith("/")}
 
