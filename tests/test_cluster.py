@@ -6,27 +6,13 @@ import tempfile
 import time
 
 import pytest
-from clusters import Cluster
+from clusters import Cluster, searched, tiny_job
 
 from munchray.search.results import ranking
 from munchray.settings import load_job
 from munchray.training.record import read_result
 
 pytestmark = pytest.mark.slow
-
-JOB = """
-main: sample-disease-1
-auxiliaries: [sample-disease-2, sample-gene-1, sample-species-1]
-regime: stack
-search_space: {order: {of: auxiliaries, length: 2}}
-sampler: grid
-embeddings: [{train: {characters: forward, hidden_size: 16, epochs: 1}}]
-trials: 4
-hidden_size: 16
-batch_size: 8
-max_epochs: 2
-max_sentences: {train: 80, dev: 40}
-"""
 
 
 @pytest.fixture(scope="module")
@@ -41,19 +27,11 @@ def cluster():
 
 @pytest.fixture
 def job_file(tmp_path):
-    path = tmp_path / "tiny.yaml"
-    path.write_text(JOB + f"storage: {tmp_path / 'runs'}\n")
-    return path
-
-
-def search(job_file, cluster, *more, env=None):
-    command = [sys.executable, "-m", "munchray", "search", str(job_file), "--address", cluster.address, *more]
-    env = cluster.env if env is None else env
-    return subprocess.run(command, capture_output=True, text=True, cwd=job_file.parent, timeout=400, env=env)
+    return tiny_job(tmp_path)
 
 
 def test_a_search_runs_on_every_node_and_gives_what_one_machine_gives(cluster, job_file):
-    done = search(job_file, cluster)
+    done = searched(job_file, cluster.env, cluster.address)
     assert done.returncode == 0, done.stderr
     assert "3 nodes" in done.stderr
     assert done.stderr.count(" fit") == 3
@@ -82,7 +60,7 @@ def test_a_node_that_does_not_see_the_storage_is_named_before_any_trial(cluster,
     runs.mkdir()
     blind = cluster.add(hide=runs)
     try:
-        done = search(job_file, cluster)
+        done = searched(job_file, cluster.env, cluster.address)
     finally:
         cluster.kill(blind)
     assert done.returncode == 2
@@ -95,14 +73,18 @@ def test_a_node_that_does_not_see_the_storage_is_named_before_any_trial(cluster,
 @pytest.mark.parametrize(("token", "says"), [("", "token"), ("0" * 64, "token")])
 def test_without_the_clusters_token_nobody_gets_in(cluster, job_file, token, says):
     env = {**cluster.env, "RAY_AUTH_TOKEN": token, "HOME": str(job_file.parent)}
-    done = search(job_file, cluster, env=env)
+    done = searched(job_file, env, cluster.address)
     assert done.returncode == 2, done.stderr
     assert says in done.stderr
     assert "Traceback" not in done.stderr
 
 
 def test_addresses_where_no_cluster_is(job_file):
-    for address, says in (("127.0.0.1:1", "no Ray cluster"), ("ray://127.0.0.1:10001", "Ray Client")):
+    for address, says in (
+        ("127.0.0.1:1", "no Ray cluster"),
+        ("ray://127.0.0.1:10001", "Ray Client"),
+        ("http://127.0.0.1:1", "dashboard"),
+    ):
         command = [sys.executable, "-m", "munchray", "search", str(job_file), "--address", address]
         done = subprocess.run(command, capture_output=True, text=True, cwd=job_file.parent, timeout=200)
         assert done.returncode == 2, done.stderr

@@ -27,6 +27,8 @@ EPOCH_METRICS = (
     "epoch",
     "stage",
 )
+NOT_TRACKED = ("search_space", "corpora", "first_orders")
+"""Keys of a job that are no parameter of its run in MLflow, but stand in its job.json."""
 SESSIONS = "sessions"
 """In the folder of a search: a file for every process that ran it, with versions, git state and machine."""
 ERROR_FILE = "error.txt"
@@ -68,7 +70,7 @@ class Account:
             InputError: the store cannot be reached or refuses.
         """
         described = self._job.model_dump(mode="json")
-        params = {key: value for key, value in described.items() if key not in ("search_space", "corpora")}
+        params = {key: value for key, value in described.items() if key not in NOT_TRACKED}
         sessions = sorted(self._sessions.glob("*.json"))
         tags = session.as_tags(read_json(sessions[-1])) if sessions else {}
         files: dict[str, str | Path] = {"job.json": json.dumps(described, indent=2)}

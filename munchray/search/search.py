@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Protocol
 from uuid import uuid4
 
@@ -25,6 +26,7 @@ from munchray.files import digest, read_json, write_json, written_aside
 from munchray.samplers.by_name import make_sampler
 from munchray.samplers.encoding import Encoding
 from munchray.search.account import ERROR_FILE, Account
+from munchray.search.earlier import EarlierSearch
 from munchray.search.lock import FolderLock
 from munchray.search.study import Study, Suggestion
 from munchray.settings import Job, TrialSettings
@@ -71,7 +73,7 @@ class Search:
 
     Raises:
         InputError: another process runs this search; the job differs from the one the search was started with; nothing
-            to resume; the space does not fit the sampler.
+            to resume; the space does not fit the sampler; a search to learn from does not compare.
     """
 
     def __init__(
@@ -91,6 +93,7 @@ class Search:
         if self.folder.exists():
             self._lock.claim()
         make_sampler(job.sampler, Encoding(job.search_space, job.order_rule(), job.auxiliaries), job.seed)
+        self._earlier = [EarlierSearch(named, job) for named in job.warm_start]
         self._id = _search_id(job, self.folder)
         self._account = Account(job, self.folder, self.trial_folder, self._id, watcher.warn)
 
@@ -108,21 +111,26 @@ class Search:
         self._lock.claim()
         self._account.connect()
 
-    def start(self, data_fingerprint: str, corpora: Mapping[str, str] | None = None) -> None:
+    def start(self, data_fingerprint: str, corpora: Mapping[str, str] = MappingProxyType({})) -> None:
         """Note the job and open the search's run in MLflow.
 
         Args:
-            corpora: fingerprints of their text and tags by name, the main one first.
+            corpora: fingerprints of what each holds and its embeddings, the main one first; searches that learn from
+                this one compare them.
 
         Raises:
-            InputError: as `connect`; or text or embeddings differ from those the search started with.
+            InputError: as `connect`; or text or embeddings differ from those the search started with, or from those of
+                a search to learn from.
         """
         check_same_data(self.folder, data_fingerprint)
+        for earlier in self._earlier:
+            earlier.check_corpora(corpora)
         self.connect()
-        corpora, job = corpora or {}, self.job.model_dump(mode="json")
+        job = self.job.model_dump(mode="json")
         # Before the run is made: a process killed between the two would leave a run that nobody finds again.
-        launched = {"id": self._id, "job": job, "data": data_fingerprint, "corpora": corpora}
+        launched = {"id": self._id, "job": job, "data": data_fingerprint, "corpora": dict(corpora)}
         write_json(self.folder / "job.json", launched)
+        self._study.try_first(self.job.first_orders)
         self._account.note_session()
         self._account.open(data_fingerprint, corpora, self._study.history())
 
@@ -143,10 +151,9 @@ class Search:
 
     @cached_property
     def _study(self) -> Study:
-        job = self.job
-        return Study.open(
-            self.folder, job.name, job.search_space, job.order_rule(), job.auxiliaries, job.sampler, job.seed
-        )
+        job, earlier = self.job, [outcome for search in self._earlier for outcome in search.outcomes]
+        space, rule, names = job.search_space, job.order_rule(), job.auxiliaries
+        return Study.open(self.folder, job.name, space, rule, names, job.sampler, job.seed, earlier=earlier)
 
     @cached_property
     def _interrupted(self) -> list[Suggestion]:
