@@ -209,6 +209,15 @@ def language_models(folder):
         flair.models.LanguageModel(letters, name == "forward", 8, 1, 5).save(folder / f"charlm-{name}.pt")
 
 
+@pytest.mark.slow
+def test_tracking(tmp_path):
+    from benchmarks import tracking
+
+    written = result_of(tracking, tmp_path, "--rounds", "1", "--trials", "2", "--epochs", "2", "--work", "1")
+    assert [row["contender"] for row in written["rows"]] == ["nobody", "munchray", "MLflow"]
+    assert len(speeds(written, "ms")) == 3
+
+
 def test_embedding_without_its_files_says_what_is_missing(tmp_path, capsys):
     from benchmarks import embedding
 

@@ -4,11 +4,15 @@ import dataclasses
 import json
 import os
 import shutil
+import subprocess
 from itertools import permutations
+from pathlib import Path
 
+import optuna
 import pytest
 from mlflow.tracking import MlflowClient
 
+import munchray
 from munchray.errors import InputError
 from munchray.search.results import ranking
 from munchray.search.search import Search
@@ -85,7 +89,7 @@ def open_search(job_file, *overrides, data="data-1", **options):
 
 def die(search):
     """What happens when a process is killed: its threads and its lock go with it."""
-    search._tracker._ended.set()
+    search._account._tracker._ended.set()
     search._lock.release()
 
 
@@ -126,8 +130,8 @@ def run_all(search, *, stop_after=10**9):
     return done
 
 
-def runs_of(search):
-    client = MlflowClient(default_uri(search.folder))
+def runs_of(search, uri=None):
+    client = MlflowClient(uri or default_uri(search.folder))
     (experiment,) = [e for e in client.search_experiments() if e.name == "formula"]
     runs = client.search_runs([experiment.experiment_id], max_results=100)
     parents = [run for run in runs if "munchray.trial" not in run.data.tags]
@@ -177,6 +181,107 @@ def test_a_search_that_died_goes_on_with_its_interrupted_trials_and_repeats_no_f
     _, parents, children = runs_of(resumed)
     assert len(parents) == 1
     assert {run.info.status for run in children.values()} == {"FINISHED"}
+
+
+def curves_of(client, run):
+    """Steps and values of every metric of a run, in order."""
+    histories = {name: client.get_metric_history(run.info.run_id, name) for name in run.data.metrics}
+    return {name: sorted((point.step, point.value) for point in history) for name, history in histories.items()}
+
+
+def test_the_run_of_a_search_says_from_what_it_comes(job_file):
+    search = Search(load(job_file), Silent())
+    search.start("data-1", {"sample-disease-1": "a" * 32, "sample-gene-1": "b" * 32})
+    search.close()
+    client, (parent,), _ = runs_of(search)
+    noted = {i.dataset.name: (i.dataset.digest[0], i.tags[0].value) for i in parent.inputs.dataset_inputs}
+    assert noted == {"sample-disease-1": ("a", "main"), "sample-gene-1": ("b", "auxiliary")}
+    assert parent.data.tags["version.munchray"] == munchray.__version__
+    assert {artifact.path for artifact in client.list_artifacts(parent.info.run_id)} == {"job.json", "sessions"}
+    (described,) = (search.folder / "sessions").glob("*.json")
+    here = json.loads(described.read_text())
+    assert here["versions"]["optuna"] == optuna.__version__
+    head = subprocess.run(
+        ["git", "rev-parse", "HEAD"], cwd=Path(munchray.__file__).parent, capture_output=True, text=True
+    )
+    if head.returncode == 0:
+        assert parent.data.tags["mlflow.source.git.commit"] == head.stdout.strip() == here["git"]["munchray"]["commit"]
+
+
+def test_epochs_trained_while_nobody_looked_on_leave_no_gap(job_file):
+    died = open_search(job_file)
+    open_trial = died.next_trial()
+    points = train_by_formula(died, open_trial, epochs=5)
+    for point in points[:2]:
+        died.epoch_ended(open_trial.number, point)
+    died._account._tracker.flush()
+    die(died)  # epoch 3 was trained, and epoch 4 after a checkpoint of it
+    resumed = open_search(job_file)
+    assert resumed.next_trial() == open_trial
+    resumed.epoch_ended(open_trial.number, points[3])
+    resumed._account._tracker.flush()
+    resumed.epoch_ended(open_trial.number, points[4])
+    resumed.trial_finished(open_trial.number)
+    resumed.close()
+    client, _, children = runs_of(resumed)
+    assert [step for step, _ in curves_of(client, children[0])["dev_f1"]] == [10, 20, 30, 40, 50]
+
+
+def test_what_never_arrived_is_delivered_later_and_a_second_time_changes_nothing(job_file, tmp_path):
+    """The judge is the store of a search that was told of everything as it happened."""
+    search = open_search(job_file)
+    first = search.next_trial()
+    search.trial_failed(first.number, "ValueError: no", "Traceback\n  line\nValueError: no")
+    run_all(search)
+    search.close()
+    elsewhere = f"sqlite:///{tmp_path}/elsewhere.db"
+    for _ in range(2):
+        Search(load(job_file, f"tracking_uri={elsewhere}"), Silent(), resume=True).sync()
+    told, heard = runs_of(search), runs_of(search, elsewhere)
+    assert heard[1][0].info.status == "FINISHED"
+    for ours, theirs in zip(
+        [*told[1], *(run for _, run in sorted(told[2].items()))],
+        [*heard[1], *(run for _, run in sorted(heard[2].items()))],
+        strict=True,
+    ):
+        assert curves_of(told[0], ours) == curves_of(heard[0], theirs)
+        assert (ours.info.status, ours.info.run_name) == (theirs.info.status, theirs.info.run_name)
+        note = "mlflow.note.content"
+        assert ours.data.tags.get(note) == theirs.data.tags.get(note)
+        assert ours.data.params.items() - theirs.data.params.items() <= {("tracking_uri", "None")}
+        assert abs(ours.info.end_time - theirs.info.end_time) < 60_000
+    assert "Traceback" in heard[2][0].data.tags["mlflow.note.content"]
+
+
+def test_after_a_kill_sync_leaves_nothing_running_that_nobody_runs(job_file):
+    died = open_search(job_file)
+    run_all(died, stop_after=1)
+    died.next_trial()
+    died._account._tracker.flush()
+    die(died)
+    Search(load(job_file), Silent(), resume=True).sync()
+    _, (parent,), children = runs_of(died)
+    assert [parent.info.status, children[0].info.status, children[1].info.status] == ["KILLED", "FINISHED", "KILLED"]
+    run_all(resumed := open_search(job_file))
+    assert resumed.close()
+    client, (parent,), children = runs_of(resumed)
+    assert {parent.info.status, *(run.info.status for run in children.values())} == {"FINISHED"}
+    assert [step for step, _ in curves_of(client, parent)["best_dev_f1"]] == [1, 2, 3, 4, 5]
+
+
+def test_two_searches_of_the_same_name_on_one_server_keep_apart(job_file, tmp_path, monkeypatch):
+    """Two people on two machines, each with `storage: runs`."""
+    for person in ("ann", "ben"):
+        (tmp_path / person).mkdir()
+        monkeypatch.chdir(tmp_path / person)
+        uri = f"sqlite:///{tmp_path}/shared.db"
+        search = Search(load_job(job_file, [f"tracking_uri={uri}"]), Silent())
+        search.start("data-1")
+        search.next_trial()
+        search.close()
+    client = MlflowClient(uri)
+    runs = client.search_runs([client.get_experiment_by_name("formula").experiment_id])
+    assert sorted(run.data.tags.get("munchray.trial", "search") for run in runs) == ["0", "0", "search", "search"]
 
 
 def test_a_trial_that_fails_has_its_reason_and_the_search_goes_on(job_file):

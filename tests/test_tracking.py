@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import http.server
 import math
 import os
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
-from collections.abc import Iterator
+import shutil
+import tempfile
+import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 from mlflow.tracking import MlflowClient
+from mlflow_server import free_port, server
 
 from munchray.errors import InputError
 from munchray.tracking import tracker as tracking
@@ -56,12 +55,18 @@ def small_search(uri: str, experiment: str, model: Path) -> None:
     tracker.start_trial(7, TRIAL)
     tracker.start_trial(8, {**TRIAL, "order": ("linnaeus",), "learning_rate": 0.05})
     for epoch in range(1, 4):
-        tracker.log_epoch(7, {"dev_f1": 50.0 + epoch, "train_loss": 1 / epoch}, epoch)
-    tracker.log_epoch(8, {"dev_f1": 40.0, "train_loss": math.nan}, 1)
+        tracker.log(7, {"dev_f1": 50.0 + epoch, "train_loss": 1 / epoch}, epoch)
+    tracker.log(8, {"dev_f1": 40.0, "train_loss": math.nan}, 1)
     tracker.finish_trial(7, "FINISHED", {"best_dev_f1": 53.0})
     tracker.finish_trial(8, "FAILED", error_tail="Traceback ...\nMemoryError")
-    tracker.log_best(model, {"best_dev_f1": 53.0}, {"best_trial": "7"})
+    tracker.log(None, {"best_dev_f1": 53.0}, 1)
+    tracker.log_best(model, {"best_trial": "7"})
     tracker.finish_search("FINISHED")
+
+
+@pytest.fixture(scope="module")
+def port() -> int:
+    return free_port()
 
 
 @pytest.fixture
@@ -118,14 +123,14 @@ def test_a_killed_search_goes_on_in_the_same_runs_without_repeating_epochs(uri, 
     killed.start_search({"trials": 1}, {}, {})
     killed.start_trial(0, TRIAL)
     for epoch in (1, 2):
-        killed.log_epoch(0, {"dev_f1": float(epoch)}, epoch)
+        killed.log(0, {"dev_f1": float(epoch)}, epoch)
     killed.flush()  # then the process dies: neither run is closed
 
     resumed = Tracker(uri, experiment, "job")
     resumed.start_search({"trials": 2}, {}, {})
     resumed.start_trial(0, TRIAL)
     for epoch in (1, 2, 3):
-        resumed.log_epoch(0, {"dev_f1": epoch + 0.5}, epoch)
+        resumed.log(0, {"dev_f1": epoch + 0.5}, epoch)
     resumed.finish_trial(0, "FINISHED")
     resumed.finish_search("KILLED")
 
@@ -161,7 +166,7 @@ def test_more_metrics_parameters_and_text_than_mlflow_takes_at_once(uri, experim
     tracker.start_search({f"p{n}": n for n in range(250)} | {"long": "x" * 9000}, {"long": "y" * 9000}, {})
     tracker.start_trial(0, {"order": tuple(f"auxiliary-number-{n}" for n in range(40))})
     for epoch in range(2500):
-        tracker.log_epoch(0, {"dev_f1": float(epoch)}, epoch)
+        tracker.log(0, {"dev_f1": float(epoch)}, epoch)
     tracker.finish_trial(0, "FAILED", error_tail="z" * 20_000 + "the end")
     tracker.finish_search("FINISHED")
     runs = runs_of(uri, experiment)
@@ -191,6 +196,59 @@ def test_a_store_that_cannot_be_used_is_refused_before_the_search(bad, says, mon
     assert list(tmp_path.iterdir()) == []
 
 
+@contextlib.contextmanager
+def refusing(code: int):
+    """What stands before a server and lets nobody through."""
+
+    class Refuse(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_error(code)
+
+        do_POST = do_GET  # noqa: N815
+
+        def log_message(self, *_: Any):
+            pass
+
+    with http.server.HTTPServer(("127.0.0.1", 0), Refuse) as proxy:
+        thread = threading.Thread(target=proxy.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{proxy.server_address[1]}"
+        proxy.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize(("code", "fix"), [(401, "MLFLOW_TRACKING_USERNAME"), (403, "Ask for the right to write")])
+def test_a_server_that_refuses_is_one_error_that_says_what_to_do(code, fix, monkeypatch):
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    with refusing(code) as address, pytest.raises(InputError, match=f"{code}.*{fix}"):
+        Tracker(address, "e", "job").connect()
+
+
+@contextlib.contextmanager
+def as_nobody():
+    """Root may write anything."""
+    before = os.geteuid()
+    if before == 0:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(before)
+
+
+@pytest.mark.parametrize("has_experiment", [True, False])
+def test_a_database_that_may_not_be_written_is_refused_at_once(has_experiment, uri):
+    Tracker(uri, "known", "job").connect()
+    with tempfile.TemporaryDirectory() as place:
+        shutil.copy(uri.removeprefix("sqlite:///"), place)
+        uri = default_uri(Path(place))
+        (Path(place) / "mlflow.db").chmod(0o444)
+        Path(place).chmod(0o555)
+        with as_nobody(), pytest.raises(InputError, match=r"readonly database.*Give yourself the right to write"):
+            Tracker(uri, "known" if has_experiment else "new", "job").connect()
+        Path(place).chmod(0o755)
+
+
 def test_a_file_that_is_no_database_is_refused_and_left_alone(tmp_path):
     (tmp_path / "mlflow.db").write_text("my diary, years 1998 to 2004")
     with pytest.raises(InputError, match="file is not a database"):
@@ -198,60 +256,29 @@ def test_a_file_that_is_no_database_is_refused_and_left_alone(tmp_path):
     assert (tmp_path / "mlflow.db").read_text() == "my diary, years 1998 to 2004"
 
 
-@pytest.fixture(scope="module")
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-@contextlib.contextmanager
-def server(store: str, artifacts: Path, port: int) -> Iterator[str]:
-    """A real MLflow server on this machine; it is asked to stop, and waited for, whatever happens."""
-    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", store]
-    command += ["--artifacts-destination", str(artifacts), "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    process = subprocess.Popen(
-        command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env={**os.environ, "NO_PROXY": "127.0.0.1"}
-    )
-    try:
-        wait_until_healthy(f"http://127.0.0.1:{port}/health", process)
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        process.terminate()
-        process.wait(timeout=30)
-
-
-def wait_until_healthy(address: str, process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + 180
-    while time.monotonic() < deadline and process.poll() is None:
-        with contextlib.suppress(OSError), urllib.request.urlopen(address, timeout=5) as answer:
-            if answer.status == 200:
-                return
-        time.sleep(0.5)
-    pytest.fail("the MLflow server did not start")
-
-
 @pytest.mark.slow
 def test_a_real_server_keeps_the_same_runs_and_its_death_does_not_stop_a_search(
-    uri, experiment, model, free_port, tmp_path, monkeypatch
+    uri, experiment, model, port, tmp_path, monkeypatch
 ):
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     monkeypatch.setattr(tracking, "RETRY_SECONDS", 0.0)
     warnings: list[str] = []
-    with server(uri, tmp_path / "files", free_port) as address:
+    with server(uri, tmp_path / "files", port, "--allowed-hosts", f"127.0.0.1:{port}") as address:
+        with pytest.raises(InputError, match=r"Invalid Host header.*--allowed-hosts"):
+            Tracker(address.replace("127.0.0.1", "localhost"), experiment, "job").connect()
         small_search(address, experiment, model)
         check_small_search(address, experiment)
         tracker = Tracker(address, f"{experiment}2", "job", warnings.append)
         tracker.start_search({}, {}, {})
         tracker.start_trial(0, TRIAL)
-    tracker.log_epoch(0, {"dev_f1": 1.0}, 1)
+    tracker.log(0, {"dev_f1": 1.0}, 1)
     tracker.finish_trial(0, "FINISHED")
     tracker.start_trial(1, {"order": ("bc2gm",)})
-    tracker.log_epoch(1, {"dev_f1": 2.0}, 1)
+    tracker.log(1, {"dev_f1": 2.0}, 1)
     tracker.flush()
     assert len(warnings) == 1
     assert "Connection refused" in warnings[0]
-    with server(uri, tmp_path / "files", free_port):
+    with server(uri, tmp_path / "files", port):
         tracker.finish_trial(1, "FINISHED")
         tracker.finish_search("FINISHED")
         runs = runs_of(address, f"{experiment}2")
@@ -263,5 +290,4 @@ def test_a_real_server_keeps_the_same_runs_and_its_death_does_not_stop_a_search(
     assert runs["0001 bc2gm"].data.metrics == {"dev_f1": 2.0}
     assert len(warnings) == 1
     tracker.start_trial(2, {})
-    tracker.finish_search("FINISHED")
-    assert "lacks data of 1 runs: [Errno 111] Connection refused" in warnings[-1]
+    assert "lacks data of 1 runs: [Errno 111] Connection refused" in tracker.finish_search("FINISHED")

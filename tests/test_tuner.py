@@ -9,10 +9,12 @@ import time
 
 import psutil
 import pytest
+from mlflow_server import check_runs, free_port, server
 from processes import heed_ctrl_c, kill_family
 
 from munchray.search.results import ranking
 from munchray.settings import load_job
+from munchray.tracking.tracker import default_uri
 from munchray.training.inputs import prepare
 from munchray.training.machine import use_threads
 from munchray.training.record import read_epochs, read_result
@@ -140,6 +142,31 @@ def test_a_killed_driver_loses_nothing_and_the_search_goes_on(job_file):
     assert sorted(t.number for t in ranked.trials) == [0, 1, 2, 3]
     assert set(before) <= set(finished(job_file))
     assert not ranked.failed
+    folder = trials_folder(job_file).parent
+    check_runs(default_uri(folder), folder)
+
+
+def test_the_server_goes_away_and_the_search_goes_on_and_all_of_it_arrives_later(job_file, tmp_path, monkeypatch):
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    store, port = default_uri(tmp_path), free_port()
+    with server(store, tmp_path / "files", port) as address:
+        process = start(job_file, "--set", f"tracking_uri={address}")
+        wait_for(lambda: finished(job_file), process)
+    assert process.wait(300) == 0
+    log = (job_file.parent / "log.txt").read_text()
+    assert "munchray sync JOB delivers it" in log
+    assert "Traceback" not in log
+    assert len(finished(job_file)) == 4
+    with server(store, tmp_path / "files", port):
+        delivered = subprocess.run(
+            [sys.executable, "-m", "munchray", "sync", str(job_file), "--set", f"tracking_uri={address}"],
+            capture_output=True,
+            text=True,
+            cwd=job_file.parent,
+            check=True,
+        )
+        check_runs(address, trials_folder(job_file).parent)
+    assert "MLflow has all of tiny" in delivered.stdout
 
 
 def test_a_killed_trial_process_is_retried_and_ends_as_if_nothing_had_happened(job_file):

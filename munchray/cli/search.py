@@ -20,7 +20,10 @@ if TYPE_CHECKING:
     from munchray.search.results import Ranking
     from munchray.search.search import Search
     from munchray.settings import Job
+    from munchray.training.data import DataSpec
     from munchray.training.inputs import Inputs
+
+REPORT = "report.html"
 
 
 def search(
@@ -55,7 +58,7 @@ def search(
         raise InputError(Problem(option, "only a search that was submitted to a cluster can be left alone", expected))
     inputs = read(job, quiet)
     view = progress.SearchView(job.trials, quiet)
-    work = Search(job, view, resume=resume)
+    work = Search(job, view, resume=resume, summary=lambda: _summary(job, inputs))
     if work.trials_left > 0:
         _run_search(work, inputs, view, address, quiet)
     else:
@@ -69,6 +72,9 @@ def results(
     plots: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Draw figures into this folder, as PNG and SVG.")
     ] = None,
+    html: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write a page with charts and the best model's errors.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Show the ranking of a search and what its trials say about orders, also while it runs.
@@ -76,6 +82,8 @@ def results(
     Example: munchray results jobs/quickstart.yaml --json
 
     Example: munchray results jobs/quickstart.yaml --plots figures
+
+    Example: munchray results jobs/quickstart.yaml --html report.html
     """
     from munchray.report.effects import order_evidence
     from munchray.search.results import ranking
@@ -85,6 +93,8 @@ def results(
     evidence = order_evidence(ranked.trials) if job.search_space.order else None
     if plots:
         _draw(ranked, plots)
+    if html:
+        _write_report(job, html)
     if as_json:
         found = {"order_evidence": evidence and dataclasses.asdict(evidence)}
         print(json.dumps({**ranked.as_json(), **found}, indent=2))
@@ -93,6 +103,23 @@ def results(
     tables.show_reuse(ranked)
     if evidence:
         tables.show_evidence(evidence)
+
+
+def sync(job_file: JobFile, overrides: Overrides = None, quiet: Quiet = False) -> None:
+    """Tell MLflow what it lacks of a search: after its server was away, or after the search was killed.
+
+    Example: munchray sync jobs/quickstart.yaml
+
+    Example: munchray sync jobs/quickstart.yaml --set tracking_uri=http://127.0.0.1:5000
+    """
+    from munchray.search.search import Search
+
+    job = load(job_file, overrides)
+    view = progress.SearchView(job.trials, quiet)
+    work = Search(job, view, resume=True, summary=lambda: _summary(job))
+    with progress.working("telling MLflow", quiet):
+        work.sync()
+    terminal.out.print(f"MLflow has all of {job.name}. Look at it: {_how_to_look(job, work.folder)}")
 
 
 def stages(
@@ -118,6 +145,30 @@ def stages(
     tables.show_stages(store.folder, [(stage, stage.key in deleted) for stage in found])
 
 
+def _write_report(job: Job, target: Path) -> None:
+    from munchray.files import written_aside
+
+    with progress.working("writing the report"):
+        text = _summary(job)[REPORT]
+    with written_aside(target) as aside:
+        aside.write_text(text, encoding="utf-8")
+    terminal.note(f"written: {target}")
+
+
+def _summary(job: Job, inputs: Inputs | None = None) -> dict[str, str]:
+    """What is kept with a search when it is done, by file name."""
+    from munchray.report.html import html_report
+    from munchray.search.search import check_same_data, search_folder
+    from munchray.training.inputs import prepare
+
+    def open_data() -> DataSpec:
+        data = prepare(job, lambda line: None, inputs)
+        check_same_data(search_folder(job), data.fingerprint())
+        return data
+
+    return {REPORT: html_report(job, open_data)}
+
+
 def _draw(ranked: Ranking, folder: Path) -> None:
     from munchray.report import figures
 
@@ -130,6 +181,7 @@ def _run_search(work: Search, inputs: Inputs, view: progress.SearchView, address
 
     work.get_ready()
     at_once = join(work.job, [inputs], address, quiet)
+    work.connect()
     data = prepare_features(work.job, inputs, quiet)
     work.start(data.fingerprint(), data.marks())
     view.already_finished(work.job.trials - work.trials_left)

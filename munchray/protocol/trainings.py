@@ -183,8 +183,8 @@ class Trainings:
         score = self._shelf.dev_score(training) if on_dev else None
         self._watcher.trial_finished(number, math.nan if score is None else score)
 
-    def trial_failed(self, number: int, reason: str) -> None:
-        """Remember why."""
+    def trial_failed(self, number: int, reason: str, details: str = "") -> None:
+        """Remember why; Tune keeps the rest of what its process said."""
         self._shelf.failures[self._running.pop(number)] = reason
         self._watcher.trial_failed(number, reason)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Mapping, Sequence
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -131,6 +132,17 @@ def progress(trials: Sequence[RankedTrial]) -> Figure:
     axes.step(updates, np.maximum.accumulate(scores), where="post", color=BEST, label="best so far")
     axes.set(xlabel="updates trained by the trials that had finished", ylabel="dev F1", title="progress of the search")
     axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    return figure
+
+
+def learning_curves(curves: Mapping[str, Sequence[tuple[int, float]]]) -> Figure:
+    """Dev F1 over updates, (updates, dev F1) an epoch, of some trials by their labels."""
+    figure = Figure(figsize=(6.4, 3.6))
+    axes = figure.subplots()
+    for (label, curve), style in zip(curves.items(), cycle(["-", "--", ":", "-."]), strict=False):
+        axes.plot([updates for updates, _ in curve], [dev_f1 for _, dev_f1 in curve], style, label=label)
+    axes.set(xlabel="updates", ylabel="dev F1", title="learning curves of the best trials")
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.18), fontsize=7)
     return figure
 
 

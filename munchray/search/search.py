@@ -4,6 +4,7 @@
     trials/0007/    everything of one trial        tune/           Ray Tune's own files
     mlflow.db, mlartifacts/                        unless the job names another tracking_uri
     search.lock, owner.json                        the process that runs it
+    sessions/       versions, git state and machine of every such process
 
 Knows no Ray: whoever runs the trials calls `hand_out` and tells what happened.
 """
@@ -11,39 +12,25 @@ Knows no Ray: whoever runs the trials calls `hand_out` and tells what happened.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Protocol
+from uuid import uuid4
 
-from munchray.errors import InputError, Problem
-from munchray.files import digest, read_json, write_json
+from munchray.errors import InputError, Problem, WorkError
+from munchray.files import digest, read_json, write_json, written_aside
 from munchray.samplers.by_name import make_sampler
 from munchray.samplers.encoding import Encoding
+from munchray.search.account import ERROR_FILE, Account
 from munchray.search.earlier import EarlierSearch
 from munchray.search.lock import FolderLock
 from munchray.search.study import Study, Suggestion
 from munchray.settings import Job, TrialSettings
-from munchray.tracking.tracker import Tracker, default_uri
-from munchray.training.record import EpochReport, TrialResult, read_epochs, read_result
-
-EPOCH_METRICS = (
-    "train_loss",
-    "dev_precision",
-    "dev_recall",
-    "dev_f1",
-    "learning_rate",
-    "tokens_per_second",
-    "clipped_share",
-    "epoch",
-    "stage",
-)
-
-
-NOT_TRACKED = ("search_space", "corpora", "first_orders")
-"""Keys of a job that are no parameter of its run in MLflow, but stand in its job.json."""
+from munchray.training.record import EpochReport, read_result
 
 
 class Watcher(Protocol):
@@ -82,14 +69,23 @@ class Search:
         job: checked.
         watcher: told of everything.
         resume: insist that there is a search to go on with.
+        summary: makes the texts, by file name, that MLflow keeps of the search when all its trials have ended.
 
     Raises:
         InputError: another process runs this search; the job differs from the one the search was started with; nothing
             to resume; the space does not fit the sampler; a search to learn from does not compare.
     """
 
-    def __init__(self, job: Job, watcher: Watcher, *, resume: bool = False) -> None:
+    def __init__(
+        self,
+        job: Job,
+        watcher: Watcher,
+        *,
+        resume: bool = False,
+        summary: Callable[[], Mapping[str, str]] = dict,
+    ) -> None:
         self.job = job
+        self._summary = summary
         self.folder = search_folder(job)
         self.watcher = watcher
         self._lock = FolderLock(self.folder)
@@ -98,36 +94,60 @@ class Search:
             self._lock.claim()
         make_sampler(job.sampler, Encoding(job.search_space, job.order_rule(), job.auxiliaries), job.seed)
         self._earlier = [EarlierSearch(named, job) for named in job.warm_start]
-        # On a server that many people share, two searches may have the same name.
-        search_id = f"{job.name} {digest(str(self.folder))[:6]}"
-        self._tracker = Tracker(job.tracking_uri or default_uri(self.folder), job.name, search_id, watcher.warn)
+        self._id = _search_id(job, self.folder)
+        self._account = Account(job, self.folder, self.trial_folder, self._id, watcher.warn)
 
     def get_ready(self) -> None:
-        """Do in the background what `start` would take seconds for; writes nothing yet."""
-        self._tracker.get_ready()
+        """Do in the background what `connect` would take seconds for; writes nothing yet."""
+        self._account.get_ready()
 
-    def start(self, data_fingerprint: str, corpora: Mapping[str, str] = MappingProxyType({})) -> None:
-        """Open the search's run in MLflow and note the job.
-
-        Args:
-            corpora: fingerprints of what each holds and its embeddings, for searches that learn from this one.
+    def connect(self) -> None:
+        """See that MLflow takes what it will be told, before anything is computed; `start` does it if nobody has.
 
         Raises:
-            InputError: the storage cannot be written; MLflow cannot be reached; or text or embeddings differ from
-                those the search started with, or from those of a search to learn from.
+            InputError: the storage cannot be written, or MLflow cannot be reached or refuses.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._lock.claim()
+        self._account.connect()
+
+    def start(self, data_fingerprint: str, corpora: Mapping[str, str] = MappingProxyType({})) -> None:
+        """Note the job and open the search's run in MLflow.
+
+        Args:
+            corpora: fingerprints of what each holds and its embeddings, the main one first; searches that learn from
+                this one compare them.
+
+        Raises:
+            InputError: as `connect`; or text or embeddings differ from those the search started with, or from those of
+                a search to learn from.
         """
         check_same_data(self.folder, data_fingerprint)
         for earlier in self._earlier:
             earlier.check_corpora(corpora)
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self._lock.claim()
-        described = self.job.model_dump(mode="json")
-        params = {key: value for key, value in described.items() if key not in NOT_TRACKED}
-        texts = {"job.json": json.dumps(described, indent=2)}
-        self._tracker.start_search(params, {"munchray.data": data_fingerprint}, texts)
-        write_json(self.folder / "job.json", {"job": described, "data": data_fingerprint, "corpora": dict(corpora)})
+        self.connect()
+        job = self.job.model_dump(mode="json")
+        # Before the run is made: a process killed between the two would leave a run that nobody finds again.
+        launched = {"id": self._id, "job": job, "data": data_fingerprint, "corpora": dict(corpora)}
+        write_json(self.folder / "job.json", launched)
         self._study.try_first(self.job.first_orders)
-        self._say_again()
+        self._account.note_session()
+        self._account.open(data_fingerprint, corpora, self._study.history())
+
+    def sync(self) -> None:
+        """Tell MLflow everything that it lacks of a search that nobody runs now.
+
+        Raises:
+            InputError: MLflow cannot be reached or refuses.
+            WorkError: it has not taken all.
+        """
+        launched = _launched(self.folder / "job.json")
+        self._account.connect()
+        history = self._study.history()
+        self._account.open(launched["data"], launched["corpora"], history)
+        _, lacking = self._close(max((trial.ended for trial in history if trial.ended), default=None))
+        if lacking:
+            raise WorkError(lacking)
 
     @cached_property
     def _study(self) -> Study:
@@ -153,7 +173,7 @@ class Search:
         suggestion = self._interrupted.pop(0) if self._interrupted else self._study.suggest()
         if suggestion is not None:
             settings = self.job.trial(suggestion.values)
-            self._tracker.start_trial(suggestion.number, _params(settings))
+            self._account.trial_started(suggestion.number, settings)
             self.watcher.trial_started(suggestion.number, settings)
         return suggestion
 
@@ -176,7 +196,7 @@ class Search:
 
     def epoch_ended(self, number: int, report: EpochReport) -> None:
         """Note one point of a trial's curve."""
-        self._log_epoch(number, report)
+        self._account.epoch_ended(number, report)
         self._study.report(number, report.updates, report.dev_f1)
         self.watcher.epoch_ended(number, report)
 
@@ -188,49 +208,48 @@ class Search:
         reused = sum(stage.reused for stage in result.stages)
         attrs = {"updates": result.updates, "stages": beginnings, "stages_reused": reused}
         self._study.complete(number, score, attrs)
-        self._log_result(number, result)
+        self._account.trial_finished(number, result)
         self.watcher.trial_finished(number, score)
 
-    def trial_failed(self, number: int, reason: str) -> None:
-        """Note that a trial ended without a score."""
+    def trial_failed(self, number: int, reason: str, details: str = "") -> None:
+        """Note that a trial ended without a score.
+
+        Args:
+            reason: one line.
+            details: the last lines of what its process said.
+        """
+        if details:
+            with written_aside(self.trial_folder(number) / ERROR_FILE) as aside:
+                aside.write_text(details, encoding="utf-8")
         self._study.fail(number, reason)
-        self._tracker.finish_trial(number, "FAILED", {}, reason)
+        self._account.trial_failed(number, reason)
         self.watcher.trial_failed(number, reason)
 
     def close(self) -> bool:
         """Write what waits; the best model goes to MLflow. Returns whether all trials have ended."""
-        complete = self.trials_left <= 0 and not self._study.running()
-        finished = self._study.finished()
-        if complete and finished:
-            best = max(finished, key=lambda trial: trial.dev_f1)
-            folder = self.trial_folder(best.number)
-            tags = {"munchray.best_trial": str(best.number)}
-            self._tracker.log_best(folder / "model", {"best_dev_f1": best.dev_f1}, tags)
-        for suggestion in self._study.running():
-            self._tracker.finish_trial(suggestion.number, "KILLED", {})
-        self._tracker.finish_search("FINISHED" if complete else "KILLED")
-        self._lock.release()
+        complete, lacking = self._close()
+        if lacking:
+            self.watcher.warn(f"{lacking}; munchray sync JOB delivers it")
         return complete
 
-    def _say_again(self) -> None:
-        """Tell MLflow of the trials that ended when a process was killed, or the store away, before it knew."""
-        finished = {trial.number: trial for trial in self._study.finished()}
-        for number in self._tracker.unfinished(finished):
-            self._tracker.start_trial(number, _params(self.job.trial(finished[number].values)))
-            self._log_result(number, read_result(self.trial_folder(number)))
-        failed = dict(self._study.failed())
-        for number in self._tracker.unfinished(failed):
-            self._tracker.start_trial(number, {})
-            self._tracker.finish_trial(number, "FAILED", {}, failed[number])
+    def _close(self, ended: datetime | None = None) -> tuple[bool, str]:
+        """Whether all trials have ended, and what MLflow lacks."""
+        complete = self.trials_left <= 0 and not self._study.running()
+        finished = self._study.finished() if complete else []
+        for suggestion in self._study.running():
+            self._account.trial_stopped(suggestion.number)
+        best = max(finished, key=lambda trial: trial.dev_f1).number if finished else None
+        texts = self._summed_up() if finished else {}
+        lacking = self._account.close("FINISHED" if complete else "KILLED", best, texts, ended)
+        self._lock.release()
+        return complete, lacking
 
-    def _log_result(self, number: int, result: TrialResult) -> None:
-        for report in read_epochs(self.trial_folder(number)):  # some may have been trained while nobody was looking on
-            self._log_epoch(number, report)
-        self._tracker.finish_trial(number, "FINISHED", _final_metrics(result, self.job.main))
-
-    def _log_epoch(self, number: int, report: EpochReport) -> None:
-        values = asdict(report)
-        self._tracker.log_epoch(number, {name: values[name] for name in EPOCH_METRICS}, report.updates)
+    def _summed_up(self) -> Mapping[str, str]:
+        try:
+            return self._summary()
+        except Exception as error:  # whatever it is, the search has its result
+            self.watcher.warn(f"no report was kept with the search ({error}); munchray results JOB --html writes one")
+            return {}
 
 
 def search_folder(job: Job) -> Path:
@@ -241,19 +260,6 @@ def search_folder(job: Job) -> Path:
 def trial_folder(search: Path, number: int) -> Path:
     """Where a search keeps one trial."""
     return search / "trials" / f"{number:04d}"
-
-
-def _params(settings: TrialSettings) -> dict[str, Any]:
-    """A trial's parameters as MLflow shows them; an order readable, and each auxiliary's place as a number."""
-    values = settings.model_dump(mode="json", exclude={"auxiliaries"})
-    places = {f"place.{name}": place for place, name in enumerate(settings.auxiliaries, 1)}
-    return {**values, "order": settings.auxiliaries, **places}
-
-
-def _final_metrics(result: TrialResult, main: str) -> Mapping[str, float]:
-    other = {f"dev_f1.{corpus}": counts.f1 for corpus, counts in result.dev.items() if corpus != main}
-    stages = {f"stage_{n}_dev_f1": stage.dev_f1 for n, stage in enumerate(result.stages, 1)}
-    return {"final_dev_f1": result.dev_f1(main), "seconds": result.seconds, **other, **stages}
 
 
 def check_same_job(job: Job, folder: Path, resume: bool) -> None:
@@ -295,10 +301,18 @@ def check_same_data(folder: Path, fingerprint: str) -> None:
 def _launched(path: Path) -> dict[str, Any]:
     try:
         launched = read_json(path)
-        return {"job": launched["job"], "data": launched["data"]}
+        return {"id": None, "corpora": {}, **launched, "job": launched["job"], "data": launched["data"]}
     except (OSError, ValueError, KeyError, TypeError) as error:
         found = f"not a record of a search ({error})"
         raise InputError(Problem(str(path), found, fix="Move the folder away to start anew")) from error
+
+
+def _search_id(job: Job, folder: Path) -> str:
+    """What the runs of a search are found by. On a server that many people share, two may have the same name."""
+    path = folder / "job.json"
+    if not path.exists():
+        return f"{job.name} {uuid4().hex[:8]}"
+    return str(_launched(path)["id"] or f"{job.name} {digest(str(folder))[:6]}")  # as searches once had it
 
 
 def _with_fix(problems: Iterator[Problem], fix: str) -> list[Problem]:

@@ -47,6 +47,23 @@ class FinishedTrial:
     ended: datetime
 
 
+@dataclass(frozen=True)
+class PastTrial:
+    """Any trial of a study, as far as it came, by the local clock.
+
+    Args:
+        state: ``finished``, ``running`` or ``failed``.
+        values: None when a process was killed while it suggested them.
+    """
+
+    number: int
+    state: str
+    values: dict[str, Any] | None
+    reason: str
+    began: datetime
+    ended: datetime | None
+
+
 class Study:
     """The trials of one search, what came of them, and what to try next. One process writes at a time."""
 
@@ -167,6 +184,12 @@ class Study:
         """Number and reason of the trials that ended without a score."""
         return [(t.number, t.user_attrs.get("reason", "")) for t in self._trials(TrialState.FAIL)]
 
+    def history(self) -> list[PastTrial]:
+        """Every trial that was begun, by number."""
+        return sorted(
+            (self._past(t, name) for name in STATES for t in self._trials(STATES[name])), key=lambda trial: trial.number
+        )
+
     def counts(self) -> dict[str, int]:
         """How many trials are ``finished``, ``running`` and ``failed``."""
         return {name: len(self._trials(state)) for name, state in STATES.items()}
@@ -177,6 +200,11 @@ class Study:
 
     def _suggestion(self, trial: FrozenTrial) -> Suggestion:
         return Suggestion(trial.number, self._encoding.decode(trial.params))
+
+    def _past(self, trial: FrozenTrial, state: str) -> PastTrial:
+        values = self._encoding.decode(trial.params) if self._is_whole(trial) else None
+        reason = trial.user_attrs.get("reason", "")
+        return PastTrial(trial.number, state, values, reason, trial.datetime_start, trial.datetime_complete)
 
     def _describe(self, suggestion: Suggestion) -> None:
         """Attributes for people who look at the study: keys and lengths say nothing to them."""

@@ -28,6 +28,7 @@ from munchray.training.record import EpochReport
 MOST_FAILURES = 2
 """Retries of a trial whose process died; each goes on from its last checkpoint."""
 
+ERROR_TAIL = 4000  # characters
 LOOK_AGAIN = 5.0
 """Seconds between looks at the nodes of the cluster."""
 
@@ -62,8 +63,8 @@ class Trials(Protocol):
     def trial_finished(self, number: int) -> None:
         """A trial left its result in its folder."""
 
-    def trial_failed(self, number: int, reason: str) -> None:
-        """A trial ended without one."""
+    def trial_failed(self, number: int, reason: str, details: str = "") -> None:
+        """A trial ended without one; ``details`` are the last lines of its process."""
 
     def close(self) -> bool:
         """Nothing runs any more; whether all trials have ended."""
@@ -191,7 +192,11 @@ class SearchCallback(tune.Callback):  # type: ignore[misc]
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **_: Any) -> None:
         """A trial died more often than it is retried."""
-        self._search.trial_failed(trial.config["number"], _error_text(trial))
+        said = _error_text(trial)
+        last = said.splitlines()[-1] if said else "the trial's process died"
+        self._search.trial_failed(
+            trial.config["number"], f"{last} (whole trace: {trial.error_file})", said[-ERROR_TAIL:]
+        )
 
     def __getstate__(self) -> dict[str, Any]:
         return {}
@@ -203,6 +208,4 @@ def _trial_name(trial: Trial) -> str:
 
 def _error_text(trial: Trial) -> str:
     path = trial.error_file
-    text = Path(path).read_text(encoding="utf-8", errors="replace") if path and Path(path).exists() else ""
-    last = text.strip().splitlines()[-1:] or ["the trial's process died"]
-    return f"{last[0]} (whole trace: {path})" if path else last[0]
+    return Path(path).read_text(encoding="utf-8", errors="replace").strip() if path and Path(path).exists() else ""

@@ -20,14 +20,22 @@ os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
 os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # two lines a trial
 
 import sqlalchemy
-from mlflow.entities import Metric, Param, RunTag
+from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
 from mlflow.exceptions import RestException
 from mlflow.tracking import MlflowClient
 
 from munchray.errors import InputError, Problem
 from munchray.tracking.runs import Point
 
+KIND, TRAINING = "mlflow.experimentKind", "custom_model_development"  # or MLflow's pages speak of prompts and judges
 FIX = "Check the address, start the server, or leave tracking_uri out to use a file beside the run"
+FIXES = {  # by what an error's text holds
+    "Invalid Host header": "Start the server with --allowed-hosts naming this host, or use an address it answers to",
+    "code 401": "Set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN",
+    "code 403": "Ask for the right to write there, or leave tracking_uri out to use a file beside the run",
+    "No module named": "Install the driver into this environment, such as psycopg2-binary for postgresql+psycopg2://",
+    "readonly database": "Give yourself the right to write the file and its folder, or leave tracking_uri out",
+}
 
 for _name, _level in (("mlflow", logging.WARNING), ("alembic", logging.WARNING), ("urllib3", logging.ERROR)):
     logging.getLogger(_name).setLevel(_level)
@@ -47,21 +55,26 @@ class Store:
 
     Args:
         uri: of an MLflow server (``http://...``) or a database (``sqlite:////...``, ``postgresql+psycopg2://...``).
-        artifacts: where a database keeps files; by default beside the sqlite file. A server decides itself.
+        artifacts: where files are kept for a database that is not a file itself. Sqlite has them beside its own, and
+            an MLflow server decides itself.
 
     Raises:
         InputError: the URI is none of these.
         Exception: whatever MLflow and its stores raise when they cannot be reached, or refuse.
     """
 
-    def __init__(self, uri: str, experiment: str, artifacts: Path | None) -> None:
+    def __init__(self, uri: str, experiment: str, artifacts: Path) -> None:
         _check_scheme(uri)
         _check_database(uri)
         self._client = MlflowClient(tracking_uri=uri, registry_uri=uri)
         if self._client.get_experiment_by_name(experiment) is None:
             with contextlib.suppress(RestException):  # another search made it just now
-                self._client.create_experiment(experiment, artifact_location=_artifact_root(uri, artifacts))
+                self._client.create_experiment(experiment, _artifact_root(uri, artifacts), {KIND: TRAINING})
         self._experiment_id = str(self._client.get_experiment_by_name(experiment).experiment_id)
+
+    def tag_experiment(self, tag: str, value: str) -> None:
+        """Write a tag of the experiment."""
+        self._client.set_experiment_tag(self._experiment_id, tag, value)
 
     def create(self, name: str, tags: Mapping[str, str], began: int) -> str:
         """Make a run; its id."""
@@ -95,6 +108,16 @@ class Store:
             synchronous=True,
         )
 
+    def log_corpora(self, run_id: str, fingerprints: Mapping[str, str]) -> None:
+        """Note what a run was trained on, the main corpus first; what has been noted stays as it was."""
+        roles = ["main", *["auxiliary"] * len(fingerprints)]
+        inputs = [
+            DatasetInput(Dataset(name, fingerprint, "corpus", name), [InputTag("mlflow.data.context", role)])
+            for role, (name, fingerprint) in zip(roles, fingerprints.items(), strict=False)
+        ]
+        if inputs:
+            self._client.log_inputs(run_id, inputs)
+
     def log_file(self, run_id: str, name: str, content: str | Path) -> None:
         """Keep a text or a folder as an artifact."""
         if isinstance(content, Path):
@@ -108,6 +131,11 @@ class Store:
             self._client.update_run(run_id, status=status)
         else:
             self._client.set_terminated(run_id, status=status, end_time=ended)
+
+
+def advice(error: Exception) -> str:
+    """What a user can do about a store that does not work."""
+    return next((fix for part, fix in FIXES.items() if part in str(error)), FIX)
 
 
 def make_database(path: Path) -> None:
@@ -141,9 +169,10 @@ def _check_database(uri: str) -> None:
         engine.dispose()
 
 
-def _artifact_root(uri: str, artifacts: Path | None) -> str | None:
+def _artifact_root(uri: str, artifacts: Path) -> str | None:
     if not _is_database(uri):
         return None
-    database = sqlalchemy.make_url(uri).database or ""
-    beside = Path(database).parent if uri.startswith("sqlite") else Path()
-    return (artifacts or beside / "mlartifacts").resolve().as_uri()
+    url = sqlalchemy.make_url(uri)
+    if url.get_backend_name() == "sqlite" and url.database:
+        artifacts = Path(url.database).parent / "mlartifacts"
+    return artifacts.resolve().as_uri()

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,9 +33,9 @@ class Point:
     step: int
 
 
-def _now() -> int:
-    """Milliseconds since 1970."""
-    return time.time_ns() // 1_000_000
+def milliseconds(moment: datetime | None = None) -> int:
+    """Since 1970; of now when no moment is given."""
+    return time.time_ns() // 1_000_000 if moment is None else int(1000 * moment.timestamp())
 
 
 @dataclass
@@ -53,9 +54,9 @@ class Run:
     files: list[tuple[str, str | Path]] = field(default_factory=list)
     status: str = "RUNNING"
     written_status: str = ""
-    began: int = field(default_factory=_now)
+    began: int = field(default_factory=milliseconds)
     ended: int = 0
-    last_step: int = -1  # of what has been logged or waits; -1 before the first
+    steps: set[int] = field(default_factory=set)  # of what has been logged or waits
     caught_up: bool = True  # False: found in the store, from an earlier process
     failed_at: float = 0.0
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -66,16 +67,22 @@ class Run:
         unwritten = self.params or self.tags or self.points or self.files
         return bool(unwritten) or self.status != self.written_status
 
-    def open(self, name: str, params: Mapping[str, Any]) -> None:
+    @property
+    def last_step(self) -> int:
+        """The last one of its curves; 0 before the first."""
+        return max(self.steps, default=0)
+
+    def open(self, name: str, params: Mapping[str, Any], began: datetime | None = None) -> None:
         """Begin, or go on; the name stays the first one."""
         with self.lock:
             self.name = self.name or name[:NAME_LENGTH]
             self.status = "RUNNING"
+            self.began = milliseconds(began) if began else self.began
             self.params = {key: _text(key, value) for key, value in params.items()}
 
-    def close(self, status: str) -> None:
+    def close(self, status: str, ended: datetime | None = None) -> None:
         """End with this status once all else is written."""
-        self.ended = _now()
+        self.ended = milliseconds(ended)
         self.status = status
 
     def add_tags(self, tags: Mapping[str, str]) -> None:
@@ -83,13 +90,13 @@ class Run:
         with self.lock:
             self.tags.update((key, value[:TAG_LENGTH]) for key, value in tags.items())
 
-    def add_points(self, metrics: Mapping[str, float], step: int) -> None:
+    def add_points(self, metrics: Mapping[str, float], step: int, moment: datetime | None = None) -> None:
         """Values at one step of their curves; what is not finite is left out."""
-        now = _now()
-        points = [Point(key, float(value), now, step) for key, value in metrics.items() if math.isfinite(value)]
+        when = milliseconds(moment)
+        points = [Point(key, float(value), when, step) for key, value in metrics.items() if math.isfinite(value)]
         with self.lock:
             self.points += points
-            self.last_step = max(self.last_step, step)
+            self.steps.add(step)
 
     def write(self, store: Store) -> None:
         """Write everything; what a failing store has taken by then is not written again."""
@@ -109,7 +116,7 @@ class Run:
         with self.lock:
             self.params = {key: value for key, value in self.params.items() if key not in params}
             self.points = [point for point in self.points if (point.key, point.step) not in logged]
-            self.last_step = max([self.last_step, *(step for _, step in logged)])
+            self.steps |= {step for _, step in logged}
             self.caught_up = True
 
     def _write_batch(self, store: Store) -> None:

@@ -3,7 +3,8 @@
 Only the process that leads the search writes, on a thread of its own every two seconds, so that no trial waits for a
 database. Runs carry the tags ``munchray.search`` and ``munchray.trial``, by which a resumed search finds and continues
 them. Once a search has started, a store that fails never stops it: what could not be written stays in memory and is
-tried again. What a killed process had not written yet can be said again: what the store has is not repeated.
+tried again. What never arrived can be said again later, by whoever leads the search then: what the store has is not
+repeated.
 """
 
 from __future__ import annotations
@@ -13,13 +14,17 @@ import os
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from munchray.errors import InputError, Problem
 from munchray.tracking.runs import Run, error_note, trial_name
+
+if TYPE_CHECKING:  # importing MLflow takes seconds
+    from munchray.tracking.mlflow_door import Store
 
 SEARCH, TRIAL = "munchray.search", "munchray.trial"
 PARENT, NAME = "mlflow.parentRunId", "mlflow.runName"
@@ -40,8 +45,9 @@ class Tracker:
     Args:
         uri: of an MLflow server (``http://...``) or a database (``sqlite:////...``, ``postgresql+psycopg2://...``).
         search_id: the same id continues the same runs.
-        warn: told once when writing first fails, and at the end if something never was written; on any thread.
-        artifacts: where a database store keeps files; by default beside the sqlite file. A server decides itself.
+        warn: told once when writing first fails; on any thread.
+        artifacts: where files are kept for a database that is not a file itself. Sqlite has them beside its own, and
+            an MLflow server decides itself.
     """
 
     def __init__(
@@ -50,7 +56,7 @@ class Tracker:
         experiment: str,
         search_id: str,
         warn: Callable[[str], None] = lambda message: None,
-        artifacts: Path | None = None,
+        artifacts: Path = Path("mlartifacts"),
     ) -> None:
         self.uri = uri
         self._experiment = experiment
@@ -63,75 +69,108 @@ class Tracker:
         self._retry_at = 0.0
         self._error = ""
         self._ahead: _Ahead | None = None
+        self._store: Store | None = None
 
     def get_ready(self) -> None:
         """Do in the background what takes seconds and `start_search` would do otherwise; writes nothing yet."""
         self._ahead = _Ahead(self.uri)
 
-    def start_search(self, params: Mapping[str, Any], tags: Mapping[str, str], artifacts: Mapping[str, str]) -> None:
-        """Connect, create what is missing, open the run of the search; ``artifacts`` are texts by file name.
+    def connect(self) -> None:
+        """Open the store, make the experiment, and see that something can be written; once.
 
         Raises:
             InputError: the URI is wrong, or the store cannot be reached or refuses.
         """
+        if self._store is not None:
+            return
         if self._ahead:
             self._ahead.put_in_place()
-        from munchray.tracking import mlflow_door  # importing MLflow takes seconds
+        from munchray.tracking import mlflow_door
 
-        try:
-            self._store = mlflow_door.Store(self.uri, self._experiment, self._artifacts)
+        with self._explained():
+            store = mlflow_door.Store(self.uri, self._experiment, self._artifacts)
+            store.tag_experiment(SEARCH, self._search_id)
+            self._store = store
+
+    def start_search(
+        self,
+        params: Mapping[str, Any],
+        tags: Mapping[str, str],
+        artifacts: Mapping[str, str | Path],
+        corpora: Mapping[str, str] | None = None,
+        began: datetime | None = None,
+    ) -> None:
+        """Open the run of the search and write it; from now on a thread writes what comes.
+
+        Args:
+            artifacts: texts by file name, folders by their name.
+            corpora: a fingerprint of at most 36 characters by name.
+            began: now, unless it is told later.
+
+        Raises:
+            InputError: the URI is wrong, or the store cannot be reached or refuses.
+        """
+        self.connect()
+        with self._explained():
             self._find_runs()
-            run = self._opened(None, self._search_id, params)
+            run = self._opened(None, self._search_id, params, began)
             run.add_tags(tags)
             run.files.extend(artifacts.items())
             self._write(run)
-        except InputError:
-            raise
-        except Exception as error:  # MLflow and its stores raise all kinds; each means that this URI does not work
-            found = f"'{self.uri}' does not work: {_cause(error)}"
-            raise InputError(Problem("tracking_uri", found, fix=mlflow_door.FIX)) from error
+            self._opened_store.log_corpora(run.run_id, corpora or {})
         threading.Thread(target=self._write_on, name="mlflow", daemon=True).start()
 
-    def unfinished(self, numbers: Iterable[int]) -> list[int]:
-        """Those trials of whose end the store knows nothing."""
-        known = {number for number, run in self._runs.items() if run.written_status in ENDED}
-        return [number for number in numbers if number not in known]
+    def knows_end_of(self, number: int) -> bool:
+        """Whether the store has all of a trial."""
+        return number in self._runs and self._runs[number].written_status in ENDED
 
-    def start_trial(self, number: int, params: Mapping[str, Any]) -> None:
-        """Open the run of a trial; an ``order`` among the parameters is written as ``a > b > c``."""
-        self._opened(number, trial_name(number, params), params)
+    def start_trial(self, number: int, params: Mapping[str, Any], began: datetime | None = None) -> None:
+        """Open the run of a trial; an ``order`` among the parameters is written as ``a > b > c``.
 
-    def log_epoch(self, number: int, metrics: Mapping[str, float], step: int) -> None:
-        """Points of the trial's curves; those of a step that has been logged are left out, as is what is not finite."""
+        Args:
+            began: now, unless it is told later.
+        """
+        self._opened(number, trial_name(number, params), params, began)
+
+    def log(self, number: int | None, metrics: Mapping[str, float], step: int, moment: datetime | None = None) -> None:
+        """Points of the curves of a trial, or of the search; those of a step that has been logged are left out, as is
+        what is not finite."""
         run = self._runs[number]
-        if step > run.last_step:
-            run.add_points(metrics, step)
+        if step not in run.steps:
+            run.add_points(metrics, step, moment)
 
     def finish_trial(
-        self, number: int, status: str, metrics: Mapping[str, float] | None = None, error_tail: str = ""
+        self,
+        number: int,
+        status: str,
+        metrics: Mapping[str, float] | None = None,
+        error_tail: str = "",
+        ended: datetime | None = None,
     ) -> None:
         """Close the run of a trial as ``FINISHED``, ``FAILED`` or ``KILLED``, with what it came to."""
         run = self._runs[number]
-        run.add_points(metrics or {}, max(run.last_step, 0))
+        run.add_points(metrics or {}, run.last_step, ended)
         run.add_tags(error_note(error_tail) if error_tail else {})
-        run.close(status)
+        run.close(status, ended)
 
-    def log_best(self, folder: Path, metrics: Mapping[str, float], tags: Mapping[str, str]) -> None:
-        """Keep a model folder as the artifact ``best_model`` of the search, with its scores."""
+    def log_best(self, folder: Path, tags: Mapping[str, str]) -> None:
+        """Keep a model folder as the artifact ``best_model`` of the search."""
         run = self._runs[None]
-        run.add_points(metrics, 0)
         run.add_tags(tags)
         run.files.append(("best_model", folder))
 
-    def finish_search(self, status: str) -> None:
-        """Write all that waits and close the run of the search."""
-        self._runs[None].close(status)
+    def log_texts(self, texts: Mapping[str, str]) -> None:
+        """Keep texts as artifacts of the search, by file name."""
+        self._runs[None].files.extend(texts.items())
+
+    def finish_search(self, status: str, ended: datetime | None = None) -> str:
+        """Write all that waits and close the run of the search; what the store lacks, empty if nothing."""
+        self._runs[None].close(status, ended)
         self._ended.set()
         self._retry_at = 0.0
         self.flush()
-        lost = [run for run in self._runs.values() if run.waits]
-        if lost:
-            self._warn(f"MLflow at {self.uri} lacks data of {len(lost)} runs: {self._error}")
+        lacking = sum(run.waits for run in self._runs.values())
+        return f"MLflow at {self.uri} lacks data of {lacking} runs: {self._error}" if lacking else ""
 
     def flush(self) -> None:
         """Write all that waits, or leave it for later when the store failed a moment ago."""
@@ -164,26 +203,44 @@ class Tracker:
         if not run.run_id:
             run.run_id = self._create(run)
         if not run.caught_up:
-            run.catch_up(self._store)
-        run.write(self._store)
+            run.catch_up(self._opened_store)
+        run.write(self._opened_store)
 
     def _create(self, run: Run) -> str:
         tags = {SEARCH: self._search_id, NAME: run.name}
         if run.number is not None:
             tags |= {TRIAL: str(run.number), PARENT: self._runs[None].run_id}
-        run_id = self._store.create(run.name, tags, run.began)
+        run_id = self._opened_store.create(run.name, tags, run.began)
         run.written_status = "RUNNING"
         return run_id
 
-    def _opened(self, number: int | None, name: str, params: Mapping[str, Any]) -> Run:
+    @property
+    def _opened_store(self) -> Store:
+        assert self._store is not None, "start_search comes first"
+        return self._store
+
+    def _opened(self, number: int | None, name: str, params: Mapping[str, Any], began: datetime | None = None) -> Run:
         """The run of a trial, new or known, with its parameters to be written."""
         run = self._runs.setdefault(number, Run(number))
-        run.open(name, params)
+        run.open(name, params, began)
         return run
+
+    @contextlib.contextmanager
+    def _explained(self) -> Iterator[None]:
+        """MLflow and its stores raise all kinds; each means that this URI does not work."""
+        from munchray.tracking import mlflow_door
+
+        try:
+            yield
+        except InputError:
+            raise
+        except Exception as error:
+            found = f"'{self.uri}' does not work: {_cause(error)}"
+            raise InputError(Problem("tracking_uri", found, fix=mlflow_door.advice(error))) from error
 
     def _find_runs(self) -> None:
         """Learn of the runs that this search has in the store."""
-        for found in self._store.find(SEARCH, self._search_id):
+        for found in self._opened_store.find(SEARCH, self._search_id):
             number = int(found.tags[TRIAL]) if TRIAL in found.tags else None
             # Nothing is to be written to a run that nobody opens again: its status stays what it is.
             run = self._runs.setdefault(number, Run(number, status=found.status))

@@ -131,6 +131,17 @@ class DataSpec:
         sentences = self.load(corpus, "test")
         if content_digest({"test": sentences}) != self.tests[corpus]:
             raise WorkError(f"the test split of {corpus} changed since this job was prepared")
+        return self._to_score(sentences)
+
+    def open_dev(self, corpus: str) -> Split:
+        """The dev split of a corpus, to look at what a finished trial does there.
+
+        Raises:
+            WorkError: it is not in the feature store.
+        """
+        return self._to_score(self.load(corpus, "dev"))
+
+    def _to_score(self, sentences: Sequence[Sentence]) -> Split:
         features = store.open_features([s.tokens for s in sentences], self.embeddings, self.store)
         lengths = np.array([len(s.tokens) for s in sentences], np.int64)
         return Split(features, [s.tags for s in sentences], np.zeros(0, np.int16), lengths)
