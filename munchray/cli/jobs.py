@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,7 @@ from munchray.console.progress import working
 if TYPE_CHECKING:
     from munchray.settings import Job
     from munchray.training.data import DataSpec
-    from munchray.training.inputs import Inputs
+    from munchray.training.inputs import Inputs, Texts
 
 
 def load(job_file: Path, overrides: list[str] | None) -> Job:
@@ -20,12 +21,17 @@ def load(job_file: Path, overrides: list[str] | None) -> Job:
     return load_job(job_file, overrides or [])
 
 
-def read(job: Job, quiet: bool, *, with_test: bool = False) -> Inputs:
-    """Find and read all that the job names, and if asked the test splits that are to be scored."""
+def read(job: Job, quiet: bool, *, tests: Sequence[str] = (), texts: Texts | None = None) -> Inputs:
+    """Find and read all that the job names.
+
+    Args:
+        tests: corpora whose test split is to be scored.
+        texts: what has been read for other jobs; what is read now is added.
+    """
     from munchray.training.inputs import read_inputs
 
     with working("reading corpora", quiet):
-        return read_inputs(job, with_test=with_test)
+        return read_inputs(job, tests=tests, texts=texts)
 
 
 def prepare_features(job: Job, inputs: Inputs, quiet: bool) -> DataSpec:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -128,6 +128,14 @@ def show_counts(data_dir: Path | None) -> None:
     missing = [row for row in measured if row.measured is None]
     if missing:
         raise InputError(*(Problem(f"{row.corpus}/{row.split}", row.verdict) for row in missing))
+
+
+def show_nodes(rows: Sequence[Mapping[str, str]]) -> None:
+    """The nodes of a cluster and what is wrong with them, to stderr: no result of a command."""
+    terminal.note(f"{len(rows)} nodes")
+    for row in rows:
+        has = f"{row['CPUs']} CPUs, {row['GPUs']} GPUs, munchray {row['munchray']}, torch {row['torch']}"
+        terminal.note(f"  {row['node']:<15}  {row['host']}  {has}  {row[''] or 'fit'}")
 
 
 def show_stages(folder: Path, stages: Sequence[tuple[ListedStage, bool]]) -> None:

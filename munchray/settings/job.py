@@ -44,6 +44,7 @@ FREE_TO_CHANGE = {
     "data_dir",
     "features",
     "stages_gb",
+    "hung_minutes",
     "first_orders",
     "warm_start",
 }
@@ -99,6 +100,7 @@ class Job(TrainingSettings):
     data_dir: Text | None = None
     features: Text | None = None
     stages_gb: NonNegativeNumber = 50.0
+    hung_minutes: PositiveNumber = 30.0
 
     @field_validator("corpora")
     @classmethod
