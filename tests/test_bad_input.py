@@ -1,6 +1,7 @@
 """Every mistake that issue 2 lists, made through the real command: one clear error, exit code 2, nothing written."""
 
 import gzip
+import shutil
 import subprocess
 import sys
 from itertools import pairwise
@@ -93,6 +94,20 @@ def has(text, *parts):
         ("[other]", "[other, mine]", ["job.yaml:2:", "mine", "main"]),
         ("[other]", "[other, other]", ["job.yaml:2:", "other", "twice"]),
         ("[other]", "[othr]", ["job.yaml:2: unknown corpus 'othr'", "Did you mean 'other'?"]),
+        ("trials: 2", "first_orders: [[othr]]", ["job.yaml:9: first_orders[0] names 'othr'", "Did you mean 'other'?"]),
+        (
+            "trials: 2",
+            "first_orders: [[other, other]]",
+            ["job.yaml:9:", "other twice", "has 2 auxiliaries"],
+        ),
+        ("trials: 2", "warm_start: [old]", ["job.yaml:9:", "the sampler tpe learns only from its own trials"]),
+        ("trials: 2", "sampler: order_gp\nwarm_start: [old]", ["there is no search in ", "runs/old"]),
+        (
+            "auxiliaries}}",
+            "auxiliaries, length: 2}}",
+            ["job.yaml:7: order.length is 2, but the job lists 1"],
+        ),
+        ("auxiliaries}}", "auxiliaries, length: {min: 3, max: 2}}}", ["job.yaml:7: order.length goes from 3 to 2"]),
         ("{learning_rate: [0.1, 0.05], order: {of: auxiliaries}}", "{}", ["job.yaml:7: search space empty; expected"]),
         ("hidden_size: 4", "hidden_size: [4", ["job.yaml:11: YAML syntax error"]),
     ],
@@ -223,6 +238,16 @@ def test_a_storage_folder_that_cannot_be_written_is_refused(project):
         refused(project, "job.yaml", "--set", "storage=s3://bucket/runs"),
         "storage is s3://bucket/runs; expected a folder",
     )
+
+
+@pytest.mark.parametrize("command", ["search", "train", "stages"])
+def test_a_stage_store_of_another_version_is_refused_and_left_alone(project, command):
+    typed_before = CliRunner().invoke(app, ["train", "job.yaml"])
+    assert typed_before.exit_code == 0, typed_before.output
+    (project / "runs" / "stages" / "format.json").write_text('{"format": "munchray stages", "version": 7}')
+    shutil.rmtree(project / "runs" / "job")
+    said = refused(project, "job.yaml", command=command)
+    has(said, "runs/stages/format.json: a stage store of version 7; expected version 1", "Set another storage")
 
 
 def test_nothing_to_resume_is_said(project):

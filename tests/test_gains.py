@@ -26,14 +26,20 @@ VALUES = [{"learning_rate": 0.1}, {"learning_rate": 0.05}]
 ORDERS = list(ENCODING.listed_orders())
 
 
-@pytest.mark.parametrize("count", [0, 1, 12])
-def test_stages_left_are_those_no_trial_with_the_same_parameters_had(count):
-    trained = random.Random(count).sample(list(ENCODING.settings()), count)
-    found = StagesLeft(CODEC, trained, VALUES).of(CODEC.rows(ORDERS))
+def beginnings(settings, values):
+    """Of the orders with these values."""
+    return {s["order"][:length] for s in settings if s.items() >= values.items() for length in range(1, 6)}
+
+
+@pytest.mark.parametrize(("count", "running"), [(0, 0), (1, 0), (12, 0), (12, 8)])
+def test_stages_left_are_those_no_trial_with_the_same_parameters_had(count, running):
+    settings = random.Random(count).sample(list(ENCODING.settings()), count + running)
+    trained, run = settings[:count], settings[count:]
+    found = StagesLeft(CODEC, trained, run, VALUES).of(CODEC.rows(ORDERS))
     for row, values in zip(found, VALUES, strict=True):
-        same = [setting["order"] for setting in trained if setting["learning_rate"] == values["learning_rate"]]
-        known = {order[:length] for order in same for length in range(1, 6)}
-        expected = [len({order[:length] for length in range(1, len(order) + 1)} - known) for order in ORDERS]
+        known, begun = beginnings(trained, values), beginnings(settings, values)
+        stages = [{order[:length] for length in range(1, len(order) + 1)} for order in ORDERS]
+        expected = [len(each - known) if each - begun else 0 for each in stages]
         assert row.tolist() == expected
 
 
@@ -51,7 +57,7 @@ def gains(stages, weight):
 
 def test_gain_is_divided_by_stages_as_far_as_they_weigh_and_nothing_is_gained_by_what_is_trained():
     trained = [{"learning_rate": 0.1, "order": ("a", "b", "c")}]
-    left = StagesLeft(CODEC, trained, VALUES)
+    left = StagesLeft(CODEC, trained, [], VALUES)
     stages = left.of(CODEC.rows(ORDERS))
     plain = gains(None, 1.0)
     assert np.isfinite(plain).all()

@@ -14,7 +14,7 @@ from munchray.orders import OrderRule
 from munchray.samplers import order_gp
 from munchray.samplers.encoding import Encoding, identity
 from munchray.samplers.order_gp import OrderGp
-from munchray.samplers.unseen import STAGES
+from munchray.samplers.unseen import STAGES, STAGES_BEHIND
 from munchray.settings.dimensions import Choices, OrderSpace, Range
 from munchray.settings.space import SearchSpace
 
@@ -154,6 +154,26 @@ def test_running_trials_are_not_asked_for_again_nor_their_near_kin():
     assert len(set(pending)) == 8
     swaps = [sum(x != y for x, y in zip(a, b, strict=True)) for a, b in itertools.combinations(pending, 2)]
     assert statistics.mean(swaps) > 2
+
+
+class Thrifty(OrderGp):
+    """Cares for nothing but stages."""
+
+    stage_weight = 50.0
+
+
+@pytest.mark.parametrize(("behind", "cheap"), [(0, {"ad"}), (1, {"ad", "ba", "bd"}), (3, {"bc"})])
+def test_what_a_running_trial_still_trains_is_not_waited_for_and_what_it_has_trained_is_shared(behind, cheap):
+    encoding = encoding_of("abcd")
+    study = optuna.create_study(direction="maximize", sampler=Thrifty(encoding, 1))
+    for order in ("abcd", "abdc", "acbd", "acdb", "bcda"):
+        study.enqueue_trial(encoding.encode({"order": tuple(order)}))
+        trial = study.ask(encoding.distributions)
+        if order != "bcda":
+            trial.set_user_attr(STAGES, [[1, 0.5], [2, 0.5], [3, 0.5]])
+            study.tell(trial, 1.0)
+    trial.set_user_attr(STAGES_BEHIND, behind)
+    assert "".join(encoding.decode(study.ask(encoding.distributions).params)["order"])[:2] in cheap
 
 
 def test_a_reloaded_study_suggests_the_same_also_when_trials_end_in_another_order(tmp_path):

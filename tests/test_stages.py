@@ -1,9 +1,12 @@
 """The stage store: reuse changes nothing but the work, and nothing that dies or breaks changes a result."""
 
+import contextlib
 import json
 import multiprocessing
 import os
+import resource
 import signal
+import tempfile
 import threading
 import time
 from itertools import permutations
@@ -151,6 +154,67 @@ def test_a_store_that_cannot_be_written_only_means_more_work(tmp_path):
     blocked = StageStore(tmp_path / "blocked" / "stages", PLENTY, told.append)
     assert trained(tmp_path / "two", ("a",), blocked).weights_digest == result.weights_digest
     assert "cannot be written (Not a directory); going on without" in told[0]
+
+
+class FullStore(StageStore):
+    """The kernel refuses whatever is larger than a record, as when a disk is full."""
+
+    def publish(self, *args):
+        limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (2_000, limits[1]))
+        try:
+            super().publish(*args)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+def test_a_full_store_only_means_more_work(tmp_path):
+    told = []
+    full = FullStore(tmp_path / "stages", PLENTY, told.append)
+    result = trained(tmp_path / "one", ("a", "b"), full)
+    assert result.weights_digest == trained(tmp_path / "two", ("a", "b")).weights_digest
+    assert len(told) == 2
+    assert "cannot be written" in told[0]
+    assert "File too large" in told[0]
+    assert [path.name for path in full.folder.iterdir()] == ["format.json"]  # no half stage, no claim
+    assert new_stages(trained(tmp_path / "three", ("a",), StageStore(full.folder, PLENTY, pytest.fail))) == [("a",)]
+
+
+@contextlib.contextmanager
+def only_reading(folder):
+    """Nothing in the folder can be written, not even by root, who becomes nobody meanwhile."""
+    paths, root = [folder, *folder.rglob("*")], os.geteuid() == 0
+    for path in paths:
+        path.chmod(0o555 if path.is_dir() else 0o444)
+    if root:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        if root:
+            os.seteuid(0)
+        for path in paths:
+            path.chmod(0o755 if path.is_dir() else 0o644)
+
+
+def test_a_read_only_store_is_read_and_what_it_lacks_is_trained():
+    told = []
+    with tempfile.TemporaryDirectory() as name:
+        place = Path(name)
+        place.chmod(0o755)
+        (place / "open").mkdir()
+        (place / "open").chmod(0o777)
+        first = trained(place / "first", ("a", "b"), StageStore(place / "stages", PLENTY, pytest.fail))
+        before = sorted((place / "stages").rglob("*"))
+        with only_reading(place / "stages"):
+            store = StageStore(place / "stages", PLENTY, told.append)
+            second = trained(place / "open" / "second", ("a", "c"), store)
+            again = trained(place / "open" / "again", ("a", "b"), store)
+        assert (new_stages(second), new_stages(again)) == ([("a", "c")], [])
+        assert again.weights_digest == first.weights_digest
+        assert sorted((place / "stages").rglob("*")) == before
+    assert all("cannot be written (Permission denied); going on without" in line for line in told)
+    assert told
 
 
 def train_in_a_process(folder, store_folder, started):

@@ -140,3 +140,16 @@ def test_another_space_under_the_same_name_is_refused(tmp_path):
     other = SearchSpace(learning_rate=Choices((0.1, 0.2)), order=OrderSpace(adjacent_differ=True))
     with pytest.raises(InputError, match="learning_rate"):
         Study.open(tmp_path, "ncbi_disease_stack", other, RULE, AUXILIARIES, "random", 1)
+
+
+def test_a_running_trial_says_how_many_stages_are_behind_it_once_each(tmp_path):
+    study = open_study(tmp_path, "order_gp")
+    trial = study.suggest()
+    for behind in (0, 1, 1, 2):
+        study.pass_stages(trial.number, behind)
+    journal = (tmp_path / "study.journal").read_text()
+    assert journal.count("stages_behind") == 2
+    (begun,) = study._sampler.history(study._study).behind
+    assert begun == {**trial.values, "order": trial.values["order"][:2]}
+    study.complete(trial.number, 50.0)
+    assert study._sampler.history(study._study).behind == []

@@ -17,23 +17,34 @@ BLOCK = 2_048  # orders predicted at a time: their covariances stay in the proce
 class StagesLeft:
     """How many stages of an order are still to be trained, where trials share those of common beginnings (Stack).
 
+    A stage that a running trial is training, or is going to, counts as one still to be trained: waiting for it takes
+    a slot as long as training it does. But an order that is all in trained or running ones has nothing left.
+
     Args:
-        trained: settings of trials that finished or run.
+        trained: orders that were trained, with their other parameters.
+        running: likewise, those of trials that run.
         values: the other parameters of the settings that are asked about; only equal ones share stages.
     """
 
-    def __init__(self, codec: Codec, trained: Iterable[Setting], values: Sequence[Setting]) -> None:
+    def __init__(
+        self, codec: Codec, trained: Iterable[Setting], running: Iterable[Setting], values: Sequence[Setting]
+    ) -> None:
         self._codec = codec
         trained = list(trained)
-        self._known = [self._codes([t for t in trained if t.items() >= each.items()]) for each in values]
+        everything = [*trained, *running]
+        self._trained = [self._codes(trained, each) for each in values]
+        self._begun = [self._codes(everything, each) for each in values]
 
     def of(self, orders: Orders) -> NDArray[np.intp]:
         """(S, N) for N orders at each of the S other parameters."""
         codes, present = self._codec.beginnings(orders), orders >= 0
-        return np.array([(present & ~_among(codes, known)).sum(axis=1) for known in self._known])
+        whole = codes[np.arange(len(orders)), present.sum(axis=1) - 1]
+        left = [(present & ~_among(codes, known)).sum(axis=1) for known in self._trained]
+        return np.array([each * ~_among(whole, begun) for each, begun in zip(left, self._begun, strict=True)])
 
-    def _codes(self, trained: list[Setting]) -> Codes:
-        orders = self._codec.rows(setting["order"] for setting in trained)
+    def _codes(self, settings: Iterable[Setting], values: Setting) -> Codes:
+        """Of all beginnings of the orders with these values."""
+        orders = self._codec.rows(each["order"] for each in settings if each.items() >= values.items())
         return np.unique(self._codec.beginnings(orders)[orders >= 0])
 
 

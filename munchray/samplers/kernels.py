@@ -68,7 +68,9 @@ class AxesTerm:
 
     def alike(self, p: Parameters, a: Array, b: Array) -> Array:
         """(A, B), 1 for equal parameters."""
-        return np.asarray(np.exp(-self._far(p, a, b).sum(axis=2)))
+        a, b = a * self._weights(p), b * self._weights(p)
+        squares = (a**2).sum(axis=1)[:, None] + (b**2).sum(axis=1) - 2 * a @ b.T
+        return np.asarray(np.exp(-np.maximum(squares, 0)))
 
     def main(self, p: Parameters) -> float:
         """Variance of the parameters' own effect."""
@@ -78,21 +80,20 @@ class AxesTerm:
         """How much of the effect of an order depends on the other parameters."""
         return 1 / (1 + math.exp(-p["mixing"]))
 
-    def slopes(self, p: Parameters, axes: Array, orders: Array) -> Slopes:
+    def slopes(self, p: Parameters, axes: Array, alike: Array, orders: Array) -> Slopes:
         """Derivatives of ``main * alike + orders * (1 - share + share * alike)``."""
-        alike, main, share = self.alike(p, axes, axes), self.main(p), self.share(p)
+        main, share = self.main(p), self.share(p)
         weight = 2 * alike * (main + share * orders)
-        far = self._far(p, axes, axes)
+        columns = (axes * self._weights(p)).T
         return {
             "size.axes": 2 * main * alike,
             "mixing": orders * (alike - 1) * share * (1 - share),
-            **{name: weight * far[:, :, axis] for axis, name in enumerate(self._scales)},
+            **{name: weight * np.subtract.outer(x, x) ** 2 for name, x in zip(self._scales, columns, strict=True)},
         }
 
-    def _far(self, p: Parameters, a: Array, b: Array) -> Array:
-        """(A, B, axes): half the squared distance along each axis, in its scale."""
-        scales = np.array([np.exp(-2 * p[name]) for name in self._scales])
-        return np.asarray((a[:, None] - b) ** 2 * scales / 2)
+    def _weights(self, p: Parameters) -> Array:
+        """(axes,): squared distances of coordinates times these are what the exponent sums."""
+        return np.array([math.exp(-p[name]) for name in self._scales]) / math.sqrt(2)
 
 
 class SettingKernel:
@@ -144,7 +145,7 @@ class SettingKernel:
         if self._axes and alike is not None:
             factor = 1 + self._axes.share(p) * (alike - 1)
             slopes = {name: slope * factor for name, slope in slopes.items()}
-            slopes.update(self._axes.slopes(p, a.axes, orders))
+            slopes.update(self._axes.slopes(p, a.axes, alike, orders))
         if self._lengths:
             slopes.update(self._lengths.effect_slopes(p, a.lengths))
         return self._joined(p, base, orders, alike), slopes

@@ -61,7 +61,7 @@ class OrderGp(UnseenSampler):
     known and some random ones are changed step by step. Other parameters with many values are compared at the best
     known values, near those and at random.
 
-    Where trials report stages, they share them: an order costs what is left to train.
+    Where trials report stages, they share them: an order costs what is left to train, or to wait for (`gains.py`).
 
     Args:
         earlier: trials of other studies of the same objective, orders of other lengths or breaking the rule included.
@@ -91,7 +91,7 @@ class OrderGp(UnseenSampler):
         outcomes = [outcome for outcome in (*self._earlier, *finished) if np.isfinite(outcome.value)]
         if len(outcomes) >= RANDOM_TRIALS:
             sign = -1.0 if study.direction == StudyDirection.MINIMIZE else 1.0
-            trained = [outcome.setting for outcome in finished]
+            trained = [*(outcome.setting for outcome in finished), *history.behind]
             yield from self._proposals(trial, outcomes, trained, list(history.open.values()), sign)
         yield from self.random_settings(trial)
 
@@ -108,7 +108,7 @@ class OrderGp(UnseenSampler):
         posterior, best = self._posterior(outcomes, evidence, pending, sign)
         values = self._values(trial, evidence)
         shared = any(outcome.beginnings for outcome in outcomes)
-        stages = StagesLeft(self._codec, [*trained, *pending], values) if shared else None
+        stages = StagesLeft(self._codec, trained, pending, values) if shared else None
         gains = Gains(self._codec, posterior, best, values, stages, self.stage_weight)
         yield from self._ranked(trial, evidence, values, gains, len(outcomes) + len(pending) + SPARE)
 

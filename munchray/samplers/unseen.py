@@ -25,6 +25,9 @@ RANDOM_DRAWS = 1_000  # if all of them were tried before, little is left and lis
 STAGES = "stages"
 """A finished trial's user attribute ``[[1, dev F1], [2, dev F1], ...]``: what its order came to when it was so long."""
 
+STAGES_BEHIND = "stages_behind"
+"""A running trial's user attribute: how many stages of its order are trained."""
+
 
 class SpaceExhausted(Exception):  # noqa: N818  (an end, not an error)
     """Every setting of the space has been tried."""
@@ -56,6 +59,7 @@ class History:
         self.tried: set[Identity] = set()  # by trials that ended
         self.lasting: set[Identity] = set()  # those not to be tried once more: the others failed only once
         self.open: dict[int, dict[str, Any]] = {}  # settings of trials that wait or run
+        self.behind: list[dict[str, Any]] = []  # the beginnings of their orders that are trained
         self._encoding = encoding
         self._failures: dict[Identity, set[int]] = {}
         self._progress: tuple[int, list[int]] = (0, [])  # trials seen, those of them that had not ended
@@ -70,6 +74,7 @@ class History:
                 self._note(trial)
         left = [trial for trial in unread if not trial.state.is_finished()]
         self.open = {trial.number: self._encoding.decode(params_of(trial)) for trial in left if self._is_whole(trial)}
+        self.behind = [_behind(trial, self.open[trial.number]) for trial in left if trial.user_attrs.get(STAGES_BEHIND)]
         self._progress = (len(trials), [trial.number for trial in left])
 
     def _note(self, trial: FrozenTrial) -> None:
@@ -176,6 +181,10 @@ class UnseenSampler(BaseSampler):  # type: ignore[misc]  # optuna is not typed f
 def params_of(trial: FrozenTrial) -> dict[str, Any]:
     """Its parameters; also those of a trial enqueued by hand, which waits with its parameters aside."""
     return {**trial.system_attrs.get("fixed_params", {}), **trial.params}
+
+
+def _behind(trial: FrozenTrial, setting: dict[str, Any]) -> dict[str, Any]:
+    return {**setting, "order": setting["order"][: trial.user_attrs[STAGES_BEHIND]]}
 
 
 def _beginnings(trial: FrozenTrial, length: int) -> tuple[tuple[int, float], ...]:

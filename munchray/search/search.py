@@ -198,6 +198,7 @@ class Search:
         """Note one point of a trial's curve."""
         self._account.epoch_ended(number, report)
         self._study.report(number, report.updates, report.dev_f1)
+        self._study.pass_stages(number, report.stage - 1)
         self.watcher.epoch_ended(number, report)
 
     def trial_finished(self, number: int) -> None:

@@ -20,7 +20,7 @@ from munchray.errors import InputError, Problem
 from munchray.orders import OrderRule, order_text
 from munchray.samplers.by_name import SpaceExhausted, UnseenSampler, make_sampler
 from munchray.samplers.encoding import Encoding
-from munchray.samplers.unseen import Outcome, params_of
+from munchray.samplers.unseen import STAGES_BEHIND, Outcome, params_of
 from munchray.settings.space import SearchSpace
 
 JOURNAL = "study.journal"
@@ -72,6 +72,7 @@ class Study:
         self._storage = storage
         self._sampler = sampler
         self._encoding = sampler.encoding
+        self._behind: dict[int, int] = {}
         self._study_id = storage.get_study_id_from_name(study.study_name)
 
     @classmethod
@@ -149,6 +150,12 @@ class Study:
         """One point of the trial's curve in the dashboard; a value that is not finite is left out."""
         if math.isfinite(value) and self._is_running(number):
             self._storage.set_trial_intermediate_value(self._trial_id(number), step, value)
+
+    def pass_stages(self, number: int, behind: int) -> None:
+        """So many stages of a running trial are trained; told again and again, it is written when it changes."""
+        if behind and self._behind.get(number) != behind and self._is_running(number):
+            self._set_attributes(number, {STAGES_BEHIND: behind})
+            self._behind[number] = behind
 
     def complete(self, number: int, value: float, user_attrs: Mapping[str, Any] | None = None) -> None:
         """The trial ended with this dev F1; one that is not finite makes it failed.

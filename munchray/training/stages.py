@@ -29,7 +29,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from munchray.errors import InputError, Problem
+from munchray.errors import InputError, Problem, WorkError
 from munchray.files import digest, file_digest, read_json, write_json
 
 FORMAT = {"format": "munchray stages", "version": 1}
@@ -149,9 +149,10 @@ class StageStore:
             write_json(aside / "stage.json", {**described, "digest": _digest_of(described)})
             aside.rename(self.folder / key)
             self.prune(self._most_bytes)
-        except OSError as error:
+        except (OSError, WorkError) as error:
             if not (self.folder / key).exists():
-                self._warn(f"the stage store {self.folder} cannot be written ({error.strerror}); going on without")
+                reason = error.strerror if isinstance(error, OSError) else error
+                self._warn(f"the stage store {self.folder} cannot be written ({reason}); going on without")
         finally:
             shutil.rmtree(aside, ignore_errors=True)
 
