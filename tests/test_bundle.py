@@ -11,8 +11,8 @@ from safetensors.torch import load_file
 from munchray.corpora.catalogue import load_split
 from munchray.corpora.tags import iobes_to_iob2
 from munchray.errors import InputError
-from munchray.tagging import bundle
-from munchray.tagging.bundle import Model, export_model
+from munchray.models import bundle
+from munchray.models.bundle import Model, export_model
 from munchray.tagging.packing import Packing
 from munchray.tagging.weights import load_model
 from munchray.training.inputs import open_embedders

@@ -24,8 +24,8 @@ from munchray.cli.app import app
 from munchray.console import tables, terminal
 from munchray.corpora.catalogue import load_split
 from munchray.corpora.reader import read_columns
+from munchray.models import predict
 from munchray.search.results import RankedTrial, Ranking
-from munchray.tagging import predict
 
 JOB = """
 main: sample-disease-1

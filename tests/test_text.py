@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from munchray.corpora.reader import read_columns as read_corpus
 from munchray.errors import InputError
-from munchray.tagging import text
+from munchray.models import text
 
 WORDS = st.text(st.characters(exclude_categories=["Cs", "Cc", "Zs", "Zl", "Zp"]), min_size=1, max_size=12)
 

@@ -59,7 +59,7 @@ def predict(
 
     Example: munchray predict models/ncbi test.tsv.gz > tagged.tsv
     """
-    from munchray.tagging.predict import OUTPUTS, tag_file
+    from munchray.models.predict import OUTPUTS, tag_file
 
     form = output or ("spans" if terminal.out.is_terminal else "conll")
     if form not in OUTPUTS:
@@ -87,7 +87,7 @@ def evaluate(
 
     Example: munchray evaluate models/ncbi ncbi-disease/test
     """
-    from munchray.tagging.predict import evaluate as score
+    from munchray.models.predict import evaluate as score
 
     with progress.working("evaluating", quiet) as say:
         scores = score(model, corpus, data_dir, say)

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from munchray.errors import InputError, Problem
 from munchray.files import read_json
+from munchray.models.bundle import export_model
 from munchray.search.results import RankedTrial, Ranking, ranking
 from munchray.search.search import trial_folder
 from munchray.settings import Job
-from munchray.tagging.bundle import export_model
 from munchray.training.inputs import open_embedders
 
 

@@ -12,8 +12,8 @@ from typing import Any
 
 from munchray.corpora.catalogue import SPLITS, CorpusSource, entity_types, find_corpus, load_split
 from munchray.errors import InputError, Problem, nearest
-from munchray.tagging import text
-from munchray.tagging.bundle import Model
+from munchray.models import text
+from munchray.models.bundle import Model
 from munchray.tagging.scoring import by_type, seqeval_scores
 
 OUTPUTS = ("conll", "json", "spans")
