@@ -18,6 +18,8 @@ from munchray.errors import InputError, Problem
 
 ModelFolder = Annotated[Path, typer.Argument(metavar="MODEL", help="A folder that `munchray export` wrote.")]
 
+SENTENCES_BETWEEN_NEWS = 100
+
 
 def export(
     job_file: JobFile,
@@ -53,7 +55,7 @@ def predict(
         typer.Option(metavar="FORM", help="conll, json or spans.", show_default="spans on a terminal, else conll"),
     ] = "",
 ) -> None:
-    """Tag raw text or a file of columns.
+    """Tag raw text or a file of columns; json and spans say how sure the model is of each span.
 
     Example: echo "She has cystic fibrosis." | munchray predict models/ncbi
 
@@ -66,12 +68,17 @@ def predict(
         raise InputError(Problem("--output", f"'{form}'", f"one of {', '.join(OUTPUTS)}"))
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(encoding="utf-8")  # as the input, whatever the locale
-    for piece in tag_file(model, file, columns, form):
-        if isinstance(piece, str):
-            sys.stdout.write(piece)
-        else:
-            terminal.coloured(piece)
-    sys.stdout.flush()
+    out = sys.stdout  # a spinner puts itself in its place
+    watched = terminal.err.is_terminal and not terminal.out.is_terminal  # else the text itself shows how far it is
+    with progress.working("tagging", quiet=not watched) as say:
+        for done, piece in enumerate(tag_file(model, file, columns, form), 1):
+            if isinstance(piece, str):
+                out.write(piece)
+            else:
+                terminal.coloured(piece)
+            if done % SENTENCES_BETWEEN_NEWS == 0:
+                say(f"{done:,} sentences")
+    out.flush()
 
 
 def evaluate(
