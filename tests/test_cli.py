@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import typer
+from made_trials import made_trial
 from processes import heed_ctrl_c
 from rich.console import Console
 from rich.status import Status
@@ -26,7 +27,7 @@ from munchray.console import tables, terminal
 from munchray.corpora.catalogue import load_split
 from munchray.corpora.reader import read_columns
 from munchray.models import predict
-from munchray.search.results import RankedTrial, Ranking
+from munchray.search.results import Ranking
 
 JOB = """
 main: sample-disease-1
@@ -316,7 +317,7 @@ def test_tables_are_tab_separated_in_a_pipe_and_drawn_on_a_terminal(monkeypatch)
 @pytest.mark.parametrize(("width", "lines_a_trial", "shown"), [(80, 3, "minutes"), (130, 1, "dev P")])
 def test_the_ranking_is_readable_on_narrow_and_wide_terminals(monkeypatch, width, lines_a_trial, shown):
     order = ("bc5cdr-disease", "bc5cdr-chem", "bc2gm", "s800")
-    trials = [RankedTrial(n, order, 0.05, 32, 80.0, 81.0, 80.5, 120, 44300, 5333.0) for n in range(4)]
+    trials = [made_trial(n, order, 80.5) for n in range(4)]
     screen = io.StringIO()
     monkeypatch.setattr(terminal, "out", Console(file=screen, force_terminal=True, width=width, markup=False))
     tables.show_ranking(Ranking(trials, [(4, "loss [nan]")], [5], Path("runs")), "ncbi-disease")

@@ -9,9 +9,10 @@ import statistics
 import numpy as np
 import pytest
 
-from benchmarks.orders import plot, synthetic
-from benchmarks.orders.contenders import CONTENDERS, search
-from benchmarks.orders.landscapes import DEPTH, FAMILIES, Landscape
+from benchmarks import bench
+from benchmarks.orders import plot, questions, regret, replay, synthetic, table
+from benchmarks.orders.contenders import CONTENDERS, Step, search
+from benchmarks.orders.landscapes import DEPTH, FAMILIES, Landscape, Noisy
 
 SIX = list(itertools.permutations(range(6)))
 
@@ -55,24 +56,24 @@ def test_longer_orders_are_worth_more_and_misleading_beginnings_something_else()
 @pytest.mark.parametrize("name", CONTENDERS)
 def test_every_contender_searches_until_both_budgets_are_spent(name):
     landscape = Landscape("recency", 4, 3)
-    steps = search(CONTENDERS[name], landscape, 0.0, 3, trials=6, stages=25)
+    steps = search(CONTENDERS[name], Noisy(landscape, 0.0, 3), 3, trials=6, stages=25)
     assert len(steps) >= 6
     assert steps[-1].stages >= 25
     assert [step.stages for step in steps] == sorted(step.stages for step in steps)
     assert [step.regret for step in steps] == sorted((step.regret for step in steps), reverse=True)  # without noise
-    assert steps == search(CONTENDERS[name], landscape, 0.0, 3, trials=6, stages=25)
+    assert steps == search(CONTENDERS[name], Noisy(landscape, 0.0, 3), 3, trials=6, stages=25)
 
 
 def test_a_curve_is_the_mean_with_its_interval():
-    curve = synthetic.Curve.of([1, 2], [[1.0, 0.5], [3.0, 0.5], [2.0, 0.5]])
+    curve = regret.Curve.of([1, 2], [[1.0, 0.5], [3.0, 0.5], [2.0, 0.5]])
     assert curve.means == [2.0, 0.5]
     assert curve.halves == pytest.approx([4.302653 / 3**0.5, 0.0])  # Student's t with two degrees, SD 1
     assert curve.at(2) == 0.5
 
 
 def test_regret_at_a_budget_is_that_of_the_last_trial_it_sufficed_for():
-    steps = [synthetic.Step(4, 3.0), synthetic.Step(7, 2.0), synthetic.Step(9, 1.0)]
-    assert [synthetic._regret_after(steps, stages) for stages in (4, 6, 7, 8, 100)] == [3.0, 3.0, 2.0, 2.0, 1.0]
+    steps = [Step(4, 3.0), Step(7, 2.0), Step(9, 1.0)]
+    assert [regret.regret_after(steps, stages) for stages in (4, 6, 7, 8, 100)] == [3.0, 3.0, 2.0, 2.0, 1.0]
 
 
 @pytest.mark.slow
@@ -90,3 +91,67 @@ def test_the_command_writes_numbers_and_pictures(tmp_path, capsys):
     plot.main([str(path)])
     pictures = sorted(tmp_path.glob("*.png"))
     assert [picture.read_bytes()[:4] for picture in pictures] == [b"\x89PNG"] * 2
+
+
+# The real table
+
+
+AUXILIARIES = ("a", "b", "c", "d")
+
+
+@pytest.fixture
+def table_file(tmp_path):
+    """A table as it is collected: 'd' last is worth two points, a seed shifts all scores, and there is some noise."""
+
+    def score(order, seed):
+        noise = np.random.default_rng([seed, *map(ord, order)]).normal(scale=0.1)
+        return 60 + 2.0 * len(order) + 2.0 * (order[-1] == "d") + seed + noise
+
+    orders = [order for length in range(1, 5) for order in itertools.permutations(AUXILIARIES, length)]
+    scores = {str(seed): {" > ".join(order): score(order, seed) for order in orders} for seed in (1, 2, 3)}
+    path = tmp_path / "table.json"
+    path.write_text(json.dumps({"auxiliaries": AUXILIARIES, "scores": scores}))
+    return path
+
+
+def test_a_table_shows_one_seed_and_is_judged_by_it_or_by_the_others(table_file):
+    scores = json.loads(table_file.read_text())["scores"]
+    seen, others = table.tables("seen", table_file)[0], table.tables("others", table_file)[0]
+    assert seen.score((1, 3)) == others.score((1, 3)) == seen.value((1, 3)) == scores["1"]["b > d"]
+    assert others.value((1, 3)) == pytest.approx((scores["2"]["b > d"] + scores["3"]["b > d"]) / 2)
+    assert seen.best == max(scores["1"].values())
+    assert replay.stages_of_all(4) == len(scores["1"]) == 64
+
+
+def test_the_replay_ends_without_regret_for_those_who_try_everything(table_file, tmp_path):
+    path = tmp_path / "replay.json"
+    few = ["--repeats", "2", "--samplers", "random", "sorted"]
+    replay.main([*few, "--table", str(table_file), "--json", str(path)])
+    written = json.loads(path.read_text())
+    ends = {(row["judge"], row["sampler"]): row["by_trials"]["means"][-1] for row in written["curves"]}
+    assert ends["seen", "random"] == 0
+    assert ends["others", "random"] > 0  # the luckiest order is not the best one
+    assert len(written["rows"]) == 4
+
+
+def test_the_questions_find_what_was_planted(table_file, tmp_path):
+    path = tmp_path / "questions.json"
+    questions.main(["--table", str(table_file), "--json", str(path)])
+    found = {row["question"]: row for row in json.loads(path.read_text())["rows"]}
+    last, first = (found[f"share of variance by who is trained at place {place}"] for place in (4, 1))
+    assert last["value"] > 0.9
+    assert last["p"] < 1e-6
+    assert first["value"] < 0.3
+    assert found["SD of the rest, seeds' means removed"]["value"] == pytest.approx(0.1, rel=0.3)
+    assert found["SD between seeds, of their means"]["value"] == pytest.approx(1.0, rel=0.1)
+    assert found["F of the orders"]["p"] < 1e-6
+    assert found["mean dev F1 after 4 auxiliaries"]["value"] == pytest.approx(60 + 8 + 0.5 + 2, abs=0.2)
+
+
+def test_the_f_test_of_orders_is_the_one_of_textbooks(table_file):
+    report = bench.Report("x", "x", table_file, [])
+    scores = np.array([[1.0, 2.0], [2.0, 4.0], [6.0, 6.0]])
+    questions.order_or_seed(report, scores)
+    row = report.as_json()["rows"][-1]
+    assert row["value"] == pytest.approx(21.0)  # by hand: squares of 21 by order and 1 left, 2 degrees of freedom each
+    assert row["p"] == pytest.approx(1 / 22)  # with (2, 2) degrees the tail is 1 / (1 + F)

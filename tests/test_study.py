@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import optuna
@@ -51,7 +52,9 @@ def test_plain_optuna_reads_names_orders_curves_and_reasons(tmp_path):
     assert first.intermediate_values == {1: 51.0, 2: 52.0}
     assert set(first.params) == {"learning_rate", "key.bc2gm", "key.linnaeus", "key.s800"}
     assert (second.state.name, second.user_attrs["reason"]) == ("FAIL", "out of memory")
-    assert study.finished() == [FinishedTrial(good.number, good.values, 52.0)]
+    (finished,) = study.finished()
+    assert finished == FinishedTrial(good.number, good.values, 52.0, finished.ended)
+    assert timedelta(0) <= datetime.now() - finished.ended < timedelta(minutes=1)
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])

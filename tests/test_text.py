@@ -100,3 +100,22 @@ def test_lines_lose_their_ends_and_the_file_its_mark():
 def test_a_line_without_a_token_is_refused():
     with pytest.raises(InputError, match="f:2: an empty token"):
         list(text.read_columns(["a\tO", "\tO"], "f"))
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"])))
+def test_sentences_of_a_document_lie_where_they_are_said_to_and_none_is_lost(document):
+    found = list(text.read_document(document))
+    end = 0
+    for offset, sentence in found:
+        assert offset >= end
+        end = offset + len(sentence.text)
+        assert document[offset:end] == sentence.text
+    assert [sentence for _, sentence in found] == list(text.read_text(document.splitlines()))
+
+
+def test_offsets_count_from_the_beginning_of_the_document():
+    document = "\n It is A. It is B.\r\n\nIt is B."
+    ((_, _), (second, sentence), (third, _)) = text.read_document(document)
+    assert (second, third) == (document.index("It is B"), document.rindex("It is B"))
+    (span,) = text.character_spans(sentence, [((2, 3, "X"), 1.0)], second)
+    assert (document[span["start"] : span["end"]], span["start"]) == ("B", second + 6)

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import optuna
 
-from benchmarks.orders.landscapes import Landscape
 from munchray.orders import OrderRule
-from munchray.samplers.by_name import make_sampler
+from munchray.samplers.by_name import SpaceExhausted, make_sampler
 from munchray.samplers.encoding import Encoding
 from munchray.samplers.order_gp import OrderGp
 from munchray.samplers.order_kernels import Mallows, Term
 from munchray.samplers.unseen import STAGES, UnseenSampler
-from munchray.seeds import generator
 from munchray.settings.dimensions import OrderSpace
 from munchray.settings.space import SearchSpace
 
@@ -72,6 +71,19 @@ CONTENDERS: dict[str, Contender] = {
 }
 
 
+class Scores(Protocol):
+    """What every order and each of its beginnings scores; orders are of numbers below ``count``."""
+
+    count: int
+    best: float
+
+    def score(self, order: Sequence[int]) -> float:
+        """What a search sees."""
+
+    def value(self, order: Sequence[int]) -> float:
+        """What it is truly worth; ``best`` is the highest value of an order of all."""
+
+
 @dataclass(frozen=True)
 class Step:
     """After a trial: stages trained so far, each beginning once; how far the best seen is from the best there is."""
@@ -80,31 +92,29 @@ class Step:
     regret: float
 
 
-def search(contender: Contender, landscape: Landscape, noise: float, seed: int, trials: int, stages: int) -> list[Step]:
-    """One search until it has had so many trials and trained so many stages."""
-    encoding = _encoding(landscape.count, contender.shortest)
+def search(contender: Contender, scores: Scores, seed: int, trials: int, stages: int) -> list[Step]:
+    """One search until it has had so many trials and trained so many stages, or has tried everything."""
+    encoding = _encoding(scores.count, contender.shortest)
     study = optuna.create_study(direction="maximize", sampler=contender.make(encoding, seed))
-    scores: dict[tuple[int, ...], float] = {}
+    trained: dict[tuple[int, ...], float] = {}
     steps: list[Step] = []
     best = (-float("inf"), 0.0)
     while len(steps) < trials or (steps[-1].stages < stages and len(steps) < MOST_TRIALS * trials):
-        trial = study.ask(encoding.distributions)
+        try:
+            trial = study.ask(encoding.distributions)
+        except SpaceExhausted:
+            break
         order = tuple(map(int, encoding.decode(trial.params)["order"]))
-        for length in range(1, len(order) + 1):
-            scores.setdefault(order[:length], _score(landscape, order[:length], noise, seed))
+        beginnings = [order[:length] for length in range(1, len(order) + 1)]
+        trained.update((each, scores.score(each)) for each in beginnings if each not in trained)
         if contender.tells_stages:
-            trial.set_user_attr(STAGES, [[n, scores[order[:n]]] for n in range(1, len(order) + 1)])
-        study.tell(trial, scores[order])
-        best = max(best, (scores[order], landscape.value(order)))
-        steps.append(Step(len(scores), landscape.best - best[1]))
+            trial.set_user_attr(STAGES, [[len(each), trained[each]] for each in beginnings])
+        study.tell(trial, trained[order])
+        best = max(best, (trained[order], scores.value(order)))
+        steps.append(Step(len(trained), scores.best - best[1]))
     return steps
 
 
 def _encoding(count: int, shortest: int | None) -> Encoding:
     names = [str(item) for item in range(count)]
     return Encoding(SearchSpace(order=OrderSpace(min_length=shortest)), OrderRule({}), names)
-
-
-def _score(landscape: Landscape, order: tuple[int, ...], noise: float, seed: int) -> float:
-    """A stage's randomness depends on the seed and the beginning, so training it again would give the same."""
-    return landscape.value(order) + noise * float(generator("noise", seed, order).normal())

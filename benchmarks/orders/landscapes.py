@@ -100,3 +100,22 @@ class Landscape:
             "adjacency": 0.0 if last is None else self._next[last, item],
         }
         return float(sum(scale * gains[part] for part, scale in self._scales.items()))
+
+
+class Noisy:
+    """A landscape as a search sees it.
+
+    Args:
+        noise: standard deviation of what is added to every score.
+    """
+
+    def __init__(self, landscape: Landscape, noise: float, seed: int) -> None:
+        self.count = landscape.count
+        self.best = landscape.best
+        self.value = landscape.value
+        self._noise = noise
+        self._seed = seed
+
+    def score(self, order: Sequence[int]) -> float:
+        """A stage's randomness depends on the seed and the beginning, so training it again would give the same."""
+        return self.value(order) + self._noise * float(generator("noise", self._seed, tuple(order)).normal())

@@ -16,15 +16,14 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import numpy as np
 import optuna
 from rich.console import Console
 from rich.progress import track
-from scipy.stats import t as student
 
 from benchmarks import bench
 from benchmarks.orders.contenders import CONTENDERS, Step, search
-from benchmarks.orders.landscapes import FAMILIES, Landscape
+from benchmarks.orders.landscapes import FAMILIES, Landscape, Noisy
+from benchmarks.orders.regret import Found, summed
 from munchray.files import write_json
 
 MISLEADING = "misleading"
@@ -41,41 +40,13 @@ class Case:
     sampler: str
 
 
-@dataclass(frozen=True)
-class Curve:
-    """Mean regret over the repeats, and half the width of its 95 % interval, at points of a budget."""
-
-    points: list[int]
-    means: list[float]
-    halves: list[float]
-
-    @classmethod
-    def of(cls, points: Sequence[int], regrets: Sequence[Sequence[float]]) -> Curve:
-        """From a row a repeat; intervals by Student's t."""
-        table = np.array(regrets)
-        repeats = len(table)
-        wide = student.ppf(0.975, repeats - 1) / repeats**0.5 if repeats > 1 else 0.0
-        spread = table.std(axis=0, ddof=1) if repeats > 1 else table[0]
-        return cls(list(points), table.mean(axis=0).tolist(), (wide * spread).tolist())
-
-    def at(self, point: int) -> float:
-        """The mean there."""
-        return self.means[self.points.index(point)]
-
-
-@dataclass(frozen=True)
-class Found:
-    """What one sampler reached."""
-
-    by_trials: Curve
-    by_stages: Curve
-    stages: float
-
-
 def main(arguments: Sequence[str] | None = None) -> None:
     """Search, print the table and write the numbers; `benchmarks.orders.plot` draws them."""
     options = _options(arguments)
-    found = {case: _summed(case, runs, options.budget) for case, runs in _searched(options)}
+    found = {
+        case: summed(runs, options.budget, case.auxiliaries, case.auxiliaries * options.budget // 2)
+        for case, runs in _searched(options)
+    }
     report = bench.Report("orders.synthetic", "regret in standard deviations of the landscape", options.json, arguments)
     for case, each in found.items():
         report.add(**asdict(case), **_columns(case, each, options.budget))
@@ -126,21 +97,7 @@ def _search(work: tuple[Case, int, int]) -> list[Step]:
     misleading = case.family == MISLEADING
     landscape = Landscape("mixture" if misleading else case.family, case.auxiliaries, repeat, misleading)
     enough = case.auxiliaries * budget // 2
-    return search(CONTENDERS[case.sampler], landscape, case.noise, repeat, budget, enough)
-
-
-def _summed(case: Case, runs: Sequence[Sequence[Step]], budget: int) -> Found:
-    trials = range(1, budget + 1)
-    stages = range(case.auxiliaries, case.auxiliaries * budget // 2 + 1, case.auxiliaries)
-    by_trials = [[steps[trial - 1].regret for trial in trials] for steps in runs]
-    by_stages = [[_regret_after(steps, most) for most in stages] for steps in runs]
-    used = [steps[budget - 1].stages for steps in runs]
-    return Found(Curve.of(trials, by_trials), Curve.of(stages, by_stages), float(np.mean(used)))
-
-
-def _regret_after(steps: Sequence[Step], stages: int) -> float:
-    """The regret of the last trial that these stages sufficed for."""
-    return [step.regret for step in steps if step.stages <= stages][-1]
+    return search(CONTENDERS[case.sampler], Noisy(landscape, case.noise, repeat), repeat, budget, enough)
 
 
 def _columns(case: Case, found: Found, budget: int) -> dict[str, float]:

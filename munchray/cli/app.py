@@ -9,7 +9,8 @@ import typer
 from munchray import __version__
 from munchray.cli.corpora import corpora_app
 from munchray.cli.exits import Commands
-from munchray.cli.models import evaluate, export, predict
+from munchray.cli.models import evaluate, export, predict, register
+from munchray.cli.protocol import finalize
 from munchray.cli.search import results, search, stages
 from munchray.cli.train import embed, train
 
@@ -40,7 +41,7 @@ def munchray(
 
 
 app.add_typer(corpora_app, name="corpora")
-for command in (embed, train, search, results, stages, export, predict, evaluate):
+for command in (embed, train, search, results, stages, finalize, export, register, predict, evaluate):
     app.command()(command)
 
 

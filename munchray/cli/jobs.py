@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,12 +21,17 @@ def load(job_file: Path, overrides: list[str] | None) -> Job:
     return load_job(job_file, overrides or [])
 
 
-def read(job: Job, quiet: bool) -> Inputs:
-    """Find and read all that the job names."""
+def as_typed(job_file: Path, overrides: list[str] | None) -> str:
+    """The same job for another command line."""
+    return shlex.join([str(job_file), *(word for text in overrides or [] for word in ("--set", text))])
+
+
+def read(job: Job, quiet: bool, *, with_test: bool = False) -> Inputs:
+    """Find and read all that the job names, and if asked the test splits that are to be scored."""
     from munchray.training.inputs import read_inputs
 
     with working("reading corpora", quiet):
-        return read_inputs(job)
+        return read_inputs(job, with_test=with_test)
 
 
 def prepare_features(job: Job, inputs: Inputs, quiet: bool) -> DataSpec:

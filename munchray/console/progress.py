@@ -144,13 +144,13 @@ class SearchView:
         settings, _ = self._running.pop(number)
         self._best = max(dev_f1, self._best or 0.0)
         self._advance()
-        self._say(f"trial {number:04d}  dev F1 {dev_f1:6.2f}  (best {self._best:.2f})  {_setting(settings)}")
+        self._say(f"trial {number:04d}  dev F1 {dev_f1:6.2f}  (best {self._best:.2f})  {setting_text(settings)}")
 
     def trial_failed(self, number: int, reason: str) -> None:
         """A trial ended without one."""
         settings, _ = self._running.pop(number)
         self._advance()
-        self._say(f"trial {number:04d}  failed: {reason}  {_setting(settings)}")
+        self._say(f"trial {number:04d}  failed: {reason}  {setting_text(settings)}")
 
     def warn(self, message: str) -> None:
         """Something went wrong that does not stop the search."""
@@ -169,10 +169,11 @@ class SearchView:
         grid.add_row(self._progress)
         for number, (settings, report) in sorted(self._running.items()):
             state = "starting" if report is None else f"epoch {report.epoch:>3}  dev F1 {report.dev_f1:6.2f}"
-            grid.add_row(Text(f"  {number:04d}  {state:<26} {_setting(settings)}"))
+            grid.add_row(Text(f"  {number:04d}  {state:<26} {setting_text(settings)}"))
         return grid
 
 
-def _setting(settings: TrialSettings) -> str:
+def setting_text(settings: TrialSettings) -> str:
+    """``lr 0.1  batch 32  a > b``."""
     order = order_text(settings.auxiliaries)
     return f"lr {settings.learning_rate:g}  batch {settings.batch_size}" + (f"  {order}" if order else "")

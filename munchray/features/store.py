@@ -71,6 +71,25 @@ class Features:
         return features
 
 
+class Joined:
+    """The features of several splits one after the other, as if they were one; nothing is copied."""
+
+    def __init__(self, parts: Sequence[Features], sizes: Sequence[int]) -> None:
+        self._parts = parts
+        self._ends = np.cumsum(sizes)
+        self.width = parts[0].width
+
+    def tokens(self, sentences: np.ndarray, positions: np.ndarray) -> np.ndarray:
+        """As `Features.tokens`, sentences counted over all parts. shape: [len(sentences), width]"""
+        features = np.empty((len(sentences), self.width), np.float16)
+        part_of = np.searchsorted(self._ends, sentences, side="right")
+        for place, part in enumerate(self._parts):
+            own = part_of == place
+            start = self._ends[place - 1] if place else 0
+            features[own] = part.tokens(sentences[own] - start, positions[own])
+        return features
+
+
 class Block:
     """The columns that one unit gives."""
 

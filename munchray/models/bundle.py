@@ -43,7 +43,9 @@ def export_model(model: Path, embedders: Sequence[Embedder], scores: Mapping[str
     if target.exists() and any(target.iterdir() if target.is_dir() else [target]):
         read_description(target)  # an older export may be replaced, nothing else
     with written_aside(target) as aside:
-        shutil.copytree(model, aside)
+        aside.mkdir()
+        for file in model.iterdir():
+            shutil.copyfile(file, aside / file.name)
         for place, embedder in enumerate(embedders):
             embedder.save(aside / "embeddings" / str(place))
         write_json(aside / "scores.json", scores)

@@ -48,6 +48,18 @@ def read_text(lines: Iterable[str]) -> Iterator[Sentence]:
                 yield Sentence(text, tuple(Token(m[0], m.start(), m.end()) for m in TOKEN.finditer(text)))
 
 
+def read_document(document: str) -> Iterator[tuple[int, Sentence]]:
+    """Sentences of a text of any number of lines, each with the character of the text at which it begins."""
+    begin = 0
+    for line in document.splitlines(keepends=True):
+        place = begin
+        for sentence in read_text([line]):
+            place = document.index(sentence.text, place)
+            yield place, sentence
+            place += len(sentence.text)
+        begin += len(line)
+
+
 def read_columns(lines: Iterable[str], name: str) -> Iterator[Sentence]:
     """Sentences of a file with a token first on each line and a blank line after each sentence.
 
@@ -112,12 +124,16 @@ def as_json(sentence: Sentence, found: Sequence[tuple[Span, float]]) -> str:
     return json.dumps({"text": sentence.text, "spans": character_spans(sentence, found)}, ensure_ascii=False) + "\n"
 
 
-def character_spans(sentence: Sentence, found: Sequence[tuple[Span, float]]) -> list[dict[str, Any]]:
-    """Spans of tokens as spans of characters, with type, text and score, ready for JSON."""
+def character_spans(sentence: Sentence, found: Sequence[tuple[Span, float]], offset: int = 0) -> list[dict[str, Any]]:
+    """Spans of tokens as spans of characters, with type, text and score, ready for JSON.
+
+    Args:
+        offset: characters that come before the sentence.
+    """
     spans = []
     for (first, after, kind), score in found:
         start, end = sentence.tokens[first].start, sentence.tokens[after - 1].stop
-        own = {"start": start, "end": end, "type": kind, "text": sentence.text[start:end]}
+        own = {"start": offset + start, "end": offset + end, "type": kind, "text": sentence.text[start:end]}
         spans.append({**own, "score": round(score, SCORE_DIGITS)})
     return spans
 

@@ -9,14 +9,20 @@ from typing import Any
 from munchray.errors import InputError, Problem, WorkError
 from munchray.files import read_json
 from munchray.search.search import search_folder, trial_folder
-from munchray.search.study import Study
+from munchray.search.study import FinishedTrial, Study
 from munchray.settings import Job, TrialSettings
-from munchray.training.record import read_epochs, read_result
+from munchray.training.record import StageResult, read_epochs, read_result
 
 
 @dataclass(frozen=True)
 class RankedTrial:
-    """A finished trial; scores on the dev split in percent."""
+    """A finished trial; scores on the dev split in percent.
+
+    Args:
+        values: what the search varied, but for the order.
+        stages: in the order in which they were trained or taken from the stage store.
+        ended: ISO 8601, local time.
+    """
 
     number: int
     order: tuple[str, ...]
@@ -28,6 +34,25 @@ class RankedTrial:
     epochs: int
     updates: int
     seconds: float
+    values: dict[str, Any]
+    stages: tuple[StageResult, ...]
+    ended: str
+
+    @property
+    def updates_saved(self) -> int:
+        """Updates of the stages that were taken from the stage store."""
+        ends = [0, *(stage.updates for stage in self.stages)]
+        return sum(stage.updates - begin for begin, stage in zip(ends, self.stages, strict=False) if stage.reused)
+
+
+@dataclass(frozen=True)
+class Reuse:
+    """What the stage store saved the finished trials of a search."""
+
+    stages_trained: int
+    stages_reused: int
+    updates_trained: int
+    updates_saved: int
 
 
 @dataclass(frozen=True)
@@ -50,6 +75,14 @@ class Ranking:
             raise WorkError(f"no trial of {self.folder} has finished; failed: {_reasons(self.failed)}")
         return self.trials[0]
 
+    @property
+    def reuse(self) -> Reuse:
+        """Stages and updates, trained and saved."""
+        reused = [stage.reused for trial in self.trials for stage in trial.stages]
+        saved = sum(trial.updates_saved for trial in self.trials)
+        updates = sum(trial.updates for trial in self.trials)
+        return Reuse(len(reused) - sum(reused), sum(reused), updates - saved, saved)
+
     def as_json(self) -> dict[str, Any]:
         """Ready for JSON."""
         return {
@@ -57,6 +90,7 @@ class Ranking:
             "trials": [asdict(trial) for trial in self.trials],
             "failed": [{"number": number, "reason": reason} for number, reason in self.failed],
             "running": self.running,
+            "reuse": asdict(self.reuse),
         }
 
 
@@ -72,18 +106,18 @@ def ranking(job: Job) -> Ranking:
         raise InputError(Problem(str(folder), found, fix="Start it with: munchray search JOB"))
     space, rule = job.search_space, job.order_rule()
     study = Study.open(folder, job.name, space, rule, job.auxiliaries, job.sampler, job.seed, repair=False)
-    trials = [_ranked(trial.number, folder, job) for trial in study.finished()]
+    trials = [_ranked(trial, folder, job) for trial in study.finished()]
     trials.sort(key=lambda trial: (-trial.dev_f1, trial.number))
     return Ranking(trials, study.failed(), [s.number for s in study.running()], folder)
 
 
-def _ranked(number: int, folder: Path, job: Job) -> RankedTrial:
-    own = trial_folder(folder, number)
+def _ranked(trial: FinishedTrial, folder: Path, job: Job) -> RankedTrial:
+    own = trial_folder(folder, trial.number)
     settings = TrialSettings(**read_json(own / "settings.json"))
     result = read_result(own)
     dev = result.dev[job.main]
     return RankedTrial(
-        number=number,
+        number=trial.number,
         order=settings.auxiliaries,
         learning_rate=settings.learning_rate,
         batch_size=settings.batch_size,
@@ -93,6 +127,9 @@ def _ranked(number: int, folder: Path, job: Job) -> RankedTrial:
         epochs=len(read_epochs(own)),
         updates=result.updates,
         seconds=result.seconds,
+        values={name: value for name, value in trial.values.items() if name != "order"},
+        stages=tuple(result.stages),
+        ended=trial.ended.isoformat(),
     )
 
 

@@ -5,26 +5,23 @@
     mlflow.db, mlartifacts/                        unless the job names another tracking_uri
     search.lock, owner.json                        the process that runs it
 
-Knows no Ray: whoever runs the trials calls `next_trial` and tells what happened.
+Knows no Ray: whoever runs the trials calls `hand_out` and tells what happened.
 """
 
 from __future__ import annotations
 
 import json
-import os
-import socket
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
-
-from filelock import FileLock, Timeout
 
 from munchray.errors import InputError, Problem
 from munchray.files import digest, read_json, write_json
 from munchray.samplers.by_name import make_sampler
 from munchray.samplers.encoding import Encoding
+from munchray.search.lock import FolderLock
 from munchray.search.study import Study, Suggestion
 from munchray.settings import Job, TrialSettings
 from munchray.tracking.tracker import Tracker, default_uri
@@ -62,6 +59,16 @@ class Watcher(Protocol):
         """Something went wrong that does not stop the search."""
 
 
+@dataclass(frozen=True)
+class Handout:
+    """A trial to be run: its number among those running, what to train, on which job's data, where."""
+
+    number: int
+    job: str
+    settings: TrialSettings
+    folder: Path
+
+
 class Search:
     """A search that is open for work. One process at a time.
 
@@ -79,14 +86,13 @@ class Search:
         self.job = job
         self.folder = search_folder(job)
         self.watcher = watcher
-        self._lock = FileLock(self.folder / "search.lock")
-        _check_same_job(job, self.folder, resume)
+        self._lock = FolderLock(self.folder)
+        check_same_job(job, self.folder, resume)
         if self.folder.exists():
-            self._claim()
+            self._lock.claim()
         make_sampler(job.sampler, Encoding(job.search_space, job.order_rule(), job.auxiliaries), job.seed)
-        # On a server that many people share, two searches may have the same name.
-        search_id = f"{job.name} {digest(str(self.folder))[:6]}"
-        self._tracker = Tracker(job.tracking_uri or default_uri(self.folder), job.name, search_id, watcher.warn)
+        uri = job.tracking_uri or default_uri(self.folder)
+        self._tracker = Tracker(uri, job.name, search_id(job), watcher.warn)
 
     def get_ready(self) -> None:
         """Do in the background what `start` would take seconds for; writes nothing yet."""
@@ -99,9 +105,9 @@ class Search:
             InputError: the storage cannot be written; MLflow cannot be reached; or text or embeddings differ from
                 those the search started with.
         """
-        _check_same_data(self.folder, data_fingerprint)
+        check_same_data(self.folder, data_fingerprint)
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._claim()
+        self._lock.claim()
         described = self.job.model_dump(mode="json")
         params = {key: value for key, value in described.items() if key not in ("search_space", "corpora")}
         texts = {"job.json": json.dumps(described, indent=2)}
@@ -137,6 +143,19 @@ class Search:
             self._tracker.start_trial(suggestion.number, _params(settings))
             self.watcher.trial_started(suggestion.number, settings)
         return suggestion
+
+    def hand_out(self) -> Handout | None:
+        """`next_trial` as whoever runs trials takes it."""
+        suggestion = self.next_trial()
+        if suggestion is None:
+            return None
+        settings, folder = self.job.trial(suggestion.values), self.trial_folder(suggestion.number)
+        return Handout(suggestion.number, self.job.name, settings, folder)
+
+    @property
+    def more_later(self) -> bool:
+        """Whether trials that run now decide what comes next; a search always knows."""
+        return False
 
     def trial_folder(self, number: int) -> Path:
         """Where a trial leaves everything."""
@@ -180,19 +199,6 @@ class Search:
         self._lock.release()
         return complete
 
-    def _claim(self) -> None:
-        """Be the only process that runs this search; the system releases the lock when a process dies."""
-        if self._lock.is_locked:
-            return
-        owner = self.folder / "owner.json"
-        try:
-            self._lock.acquire(blocking=False)
-        except Timeout:
-            found = f"another process runs this search ({_owner_text(owner)})"
-            fix = "Wait for it or stop it; munchray results JOB shows how far it is"
-            raise InputError(Problem(str(self.folder), found, fix=fix)) from None
-        write_json(owner, {"host": socket.gethostname(), "pid": os.getpid()})
-
     def _say_again(self) -> None:
         """Tell MLflow of the trials that ended when a process was killed, or the store away, before it knew."""
         finished = {trial.number: trial for trial in self._study.finished()}
@@ -219,6 +225,11 @@ def search_folder(job: Job) -> Path:
     return Path(job.storage) / job.name
 
 
+def search_id(job: Job) -> str:
+    """What the runs of a search are found by. On a server that many people share, two may have the same name."""
+    return f"{job.name} {digest(str(search_folder(job)))[:6]}"
+
+
 def trial_folder(search: Path, number: int) -> Path:
     """Where a search keeps one trial."""
     return search / "trials" / f"{number:04d}"
@@ -237,7 +248,12 @@ def _final_metrics(result: TrialResult, main: str) -> Mapping[str, float]:
     return {"final_dev_f1": result.dev_f1(main), "seconds": result.seconds, **other, **stages}
 
 
-def _check_same_job(job: Job, folder: Path, resume: bool) -> None:
+def check_same_job(job: Job, folder: Path, resume: bool) -> None:
+    """See that a search was started with this job, or not at all.
+
+    Raises:
+        InputError: with everything that changed; nothing to resume.
+    """
     path = folder / "job.json"
     if not path.exists():
         if resume:
@@ -255,20 +271,17 @@ def _check_same_job(job: Job, folder: Path, resume: bool) -> None:
         raise InputError(*_with_fix(problems, fix))
 
 
-def _check_same_data(folder: Path, fingerprint: str) -> None:
+def check_same_data(folder: Path, fingerprint: str) -> None:
+    """See that a search was started on this data, or not at all.
+
+    Raises:
+        InputError: text, tags or embeddings changed.
+    """
     path = folder / "job.json"
     if path.exists() and _launched(path)["data"] != fingerprint:
         found = "the text, tags or embeddings changed since this search began, so old and new trials do not compare"
         fix = "Restore them, or give the search another name (--set name=...)"
         raise InputError(Problem(str(folder), found, fix=fix))
-
-
-def _owner_text(path: Path) -> str:
-    try:
-        owner = read_json(path)
-        return f"process {owner['pid']} on {owner['host']}"
-    except (OSError, ValueError, KeyError, TypeError):
-        return "it is just starting"
 
 
 def _launched(path: Path) -> dict[str, Any]:

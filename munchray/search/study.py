@@ -7,6 +7,7 @@ import math
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -37,11 +38,12 @@ class Suggestion:
 
 @dataclass(frozen=True)
 class FinishedTrial:
-    """A setting that was trained to its end; ``dev_f1`` in percent."""
+    """A setting that was trained to its end; ``dev_f1`` in percent, ``ended`` by the local clock."""
 
     number: int
     values: dict[str, Any]
     dev_f1: float
+    ended: datetime
 
 
 class Study:
@@ -139,8 +141,12 @@ class Study:
 
     def finished(self) -> list[FinishedTrial]:
         """Trials with a score, by number."""
-        trials = self._trials(TrialState.COMPLETE)
-        return [FinishedTrial(t.number, self._encoding.decode(t.params), float(t.value)) for t in trials]
+        return [
+            FinishedTrial(
+                trial.number, self._encoding.decode(trial.params), float(trial.value), trial.datetime_complete
+            )
+            for trial in self._trials(TrialState.COMPLETE)
+        ]
 
     def failed(self) -> list[tuple[int, str]]:
         """Number and reason of the trials that ended without a score."""

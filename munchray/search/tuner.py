@@ -1,4 +1,4 @@
-"""The bridge to Ray: trials of a search as Ray Tune trials on the cores and GPUs of a cluster. (ray)
+"""The bridge to Ray: trials of a search, or of a protocol, as Ray Tune trials on a cluster's cores and GPUs. (ray)
 
 Tune schedules, retries and streams reports. What must survive lies in the search's folder and its study, so a search
 goes on by starting a new Tune experiment over what is left; Tune's own restore, which unpickles searchers, is not used.
@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 # Before Ray is imported.
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -24,7 +25,7 @@ from ray.tune.search import Searcher
 
 from munchray.errors import InputError, Interrupted, Problem
 from munchray.search import worker
-from munchray.search.search import Search
+from munchray.search.search import Handout
 from munchray.settings import Job
 from munchray.training.data import DataSpec
 from munchray.training.record import EpochReport
@@ -74,8 +75,46 @@ def slots(job: Job) -> int:
     return job.concurrent_trials or room
 
 
-def run(search: Search, data: DataSpec, concurrent: int) -> None:
-    """Run what is left of a search.
+class Trials(Protocol):
+    """Where trials come from, and who is told what becomes of them: a search, or the trainings of a protocol.
+
+    Attributes:
+        job: for its resources, device and stage store.
+        folder: for Tune's own files.
+    """
+
+    job: Job
+    folder: Path
+
+    @property
+    def trials_left(self) -> int:
+        """At most so many are still to be handed out."""
+
+    @property
+    def more_later(self) -> bool:
+        """Whether trials that run now decide what comes next."""
+
+    def hand_out(self) -> Handout | None:
+        """A trial to run, if there is one now."""
+
+    def epoch_ended(self, number: int, report: EpochReport) -> None:
+        """A trial reported."""
+
+    def trial_finished(self, number: int) -> None:
+        """A trial left its result in its folder."""
+
+    def trial_failed(self, number: int, reason: str) -> None:
+        """A trial ended without one."""
+
+    def close(self) -> bool:
+        """Nothing runs any more; whether all trials have ended."""
+
+
+def run(search: Trials, data: Mapping[str, DataSpec], concurrent: int) -> None:
+    """Run what is left of a search or a protocol.
+
+    Args:
+        data: what the trials of each job train on, by the job's name.
 
     Raises:
         Interrupted: the user stopped it.
@@ -83,7 +122,7 @@ def run(search: Search, data: DataSpec, concurrent: int) -> None:
     run_with(search, _trainable(search, data), concurrent)
 
 
-def run_with(search: Search, trainable: Any, concurrent: int) -> None:
+def run_with(search: Trials, trainable: Any, concurrent: int) -> None:
     """The same with any trainable that reports as `worker.train` does.
 
     Raises:
@@ -95,7 +134,7 @@ def run_with(search: Search, trainable: Any, concurrent: int) -> None:
         raise Interrupted("finished trials are kept; the same command goes on where this stopped")
 
 
-def _trainable(search: Search, data: DataSpec) -> Any:
+def _trainable(search: Trials, data: Mapping[str, DataSpec]) -> Any:
     job = search.job
     # A trial that was given no GPU leaves those it may see to others.
     device = job.device if job.resources_per_trial.gpu else "cpu"
@@ -104,7 +143,7 @@ def _trainable(search: Search, data: DataSpec) -> Any:
     return tune.with_parameters(worker.train, shared=shared)
 
 
-def _tuner(search: Search, trainable: Any, concurrent: int) -> tune.Tuner:
+def _tuner(search: Trials, trainable: Any, concurrent: int) -> tune.Tuner:
     job = search.job
     resources = {"cpu": job.resources_per_trial.cpu, "gpu": job.resources_per_trial.gpu}
     return tune.Tuner(
@@ -128,20 +167,19 @@ def _tuner(search: Search, trainable: Any, concurrent: int) -> tune.Tuner:
 
 
 class StudySearcher(Searcher):  # type: ignore[misc]
-    """Hands the trials of a search to Tune."""
+    """Hands trials to Tune."""
 
-    def __init__(self, search: Search) -> None:
+    def __init__(self, search: Trials) -> None:
         super().__init__()
         self._search = search
 
-    def suggest(self, trial_id: str) -> dict[str, Any] | str:
-        """The next trial's number and settings, or that there is none."""
-        suggestion = self._search.next_trial()
-        if suggestion is None:
-            return str(Searcher.FINISHED)
-        settings = self._search.job.trial(suggestion.values)
-        folder = str(self._search.trial_folder(suggestion.number))
-        return {"number": suggestion.number, "settings": settings.model_dump(mode="json"), "folder": folder}
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        """The next trial, that there is none, or (None) that Tune should ask again."""
+        trial = self._search.hand_out()
+        if trial is None:
+            return None if self._search.more_later else str(Searcher.FINISHED)
+        settings = trial.settings.model_dump(mode="json")
+        return {"number": trial.number, "job": trial.job, "settings": settings, "folder": str(trial.folder)}
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Nothing: `SearchCallback` tells the search."""
@@ -159,7 +197,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]
 class SearchCallback(tune.Callback):  # type: ignore[misc]
     """Tells the search what Tune sees."""
 
-    def __init__(self, search: Search) -> None:
+    def __init__(self, search: Trials) -> None:
         self._search = search
 
     def on_trial_result(

@@ -15,6 +15,7 @@ from munchray.training import memory
 from munchray.training.data import DataSpec
 from munchray.training.machine import device_for, use_threads
 from munchray.training.stages import open_store
+from munchray.training.testing import score_test
 from munchray.training.trial import run_trial
 
 
@@ -23,12 +24,13 @@ class Shared:
     """What all trials of a search have in common.
 
     Args:
+        data: what each job of these trials trains on, by the job's name.
         device: as the job has it.
         threads: of each trial.
         stage_folder, stages_gb: the stage store, as the job has it.
     """
 
-    data: DataSpec
+    data: Mapping[str, DataSpec]
     device: str
     threads: float
     stage_folder: str
@@ -36,14 +38,14 @@ class Shared:
 
 
 def train(config: Mapping[str, Any], shared: Shared) -> None:
-    """Train the setting of ``config`` in its folder; report every epoch, and at last what it came to.
+    """Train the setting of ``config`` in its folder; report every epoch, and at last that it is done.
 
     Only `ray.tune` may be used in here: `ray.train.report` raises in a Tune trial. A process serves one trial after
     another, so nothing may stay behind.
     """
     settings = TrialSettings(**config["settings"])
     try:
-        _train(settings, shared, Path(config["folder"]))
+        _train(settings, shared.data[config["job"]], shared, Path(config["folder"]))
     except (InputError, WorkError) as error:  # trying again would end the same way
         tune.report({"failed": str(error)})
     else:
@@ -52,15 +54,17 @@ def train(config: Mapping[str, Any], shared: Shared) -> None:
         memory.release()
 
 
-def _train(settings: TrialSettings, shared: Shared, folder: Path) -> None:
+def _train(settings: TrialSettings, data: DataSpec, shared: Shared, folder: Path) -> None:
     use_threads(shared.threads)
     device = device_for(shared.device)
     with memory.advice(settings.batch_size, device):
         run_trial(
             settings,
-            shared.data.open(settings),
+            data.open(settings),
             folder,
             device=device,
             stage_store=open_store(shared.stage_folder, shared.stages_gb, print),  # into the worker's log
             report=lambda report: tune.report(asdict(report)),
         )
+        if settings.trained_on == "train+dev":  # nothing is left to choose
+            score_test(folder, settings, data, device)

@@ -184,7 +184,7 @@ class Job(TrainingSettings):
         Raises:
             pydantic.ValidationError: a value that is not among the settings, or breaks their rules.
         """
-        settings = {name: getattr(self, name) for name in TrialSettings.model_fields}
+        settings = {name: getattr(self, name) for name in TrainingSettings.model_fields}
         settings["auxiliaries"] = self.auxiliaries[:1] if self.regime == "single_aux" else self.auxiliaries
         renamed = {"auxiliaries" if name == "order" else name: value for name, value in values.items()}
         return TrialSettings(**{**settings, **renamed})

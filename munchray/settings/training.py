@@ -4,9 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field, Strict, ValidationInfo, field_validator
+from pydantic import (
+    BaseModel,
+    Field,
+    SerializerFunctionWrapHandler,
+    Strict,
+    ValidationInfo,
+    field_validator,
+    model_serializer,
+)
 
 from munchray.files import digest
 from munchray.settings.mistakes import STRICT, Mistake, expecting, raise_any
@@ -77,8 +85,19 @@ class TrainingSettings(BaseModel):
 class TrialSettings(TrainingSettings):
     """Everything that decides a trial's result and can be written as JSON.
 
-    ``auxiliaries`` are in the order in which the regime uses them.
+    ``auxiliaries`` are in the order in which the regime uses them. ``trained_on``: ``train+dev`` is the paper's
+    retraining before test is scored; every corpus that a search scores on dev then trains on both splits.
     """
+
+    trained_on: Literal["train", "train+dev"] = "train"
+
+    @model_serializer(mode="wrap")
+    def _as_written(self, written: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without ``trained_on`` where it says nothing new: signatures and stages from before it stay valid."""
+        values: dict[str, Any] = written(self)
+        if values.get("trained_on") == "train":
+            del values["trained_on"]
+        return values
 
     @field_validator("auxiliaries")
     @classmethod

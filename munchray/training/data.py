@@ -6,7 +6,7 @@ A `DataSpec` is a small recipe that travels to every trial; opening it loads no 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -32,7 +32,7 @@ class Split:
         lengths: tokens of each sentence. int64 [sentences]
     """
 
-    features: store.Features
+    features: store.Features | store.Joined
     tags: Sequence[Sequence[str]]
     tag_ids: np.ndarray
     lengths: np.ndarray
@@ -43,10 +43,21 @@ class Split:
         starts: np.ndarray = np.cumsum(self.lengths) - self.lengths
         return starts
 
+    def joined(self, other: Split) -> Split:
+        """This split's sentences and then the other's, to train on."""
+        parts = [split.features for split in (self, other) if isinstance(split.features, store.Features)]
+        return Split(
+            store.Joined(parts, [len(self.lengths), len(other.lengths)]),
+            (),
+            np.concatenate([self.tag_ids, other.tag_ids]),
+            np.concatenate([self.lengths, other.lengths]),
+        )
+
 
 @dataclass(frozen=True)
 class TrialData:
-    """The splits one trial needs; ``dev`` of all corpora for multi_task, else of the main one.
+    """The splits one trial needs; ``dev`` of all corpora for multi_task, else of the main one, or none of them where
+    the trial trains on it.
 
     Args:
         fingerprints: of each corpus's text, tags and features.
@@ -69,6 +80,7 @@ class DataSpec:
         store: the feature store's folder.
         contents: fingerprint of the sentences and tags that each corpus gives.
         splits: the splits that each corpus gives: dev is read only where it is scored.
+        tests: fingerprint of the test split of each corpus that may be scored on it; empty in a search.
     """
 
     sources: Mapping[str, CorpusSource]
@@ -77,6 +89,7 @@ class DataSpec:
     store: Path
     contents: Mapping[str, str]
     splits: Mapping[str, tuple[str, ...]]
+    tests: Mapping[str, str] = field(default_factory=dict)
 
     def fingerprint(self) -> str:
         """Of all text, tags and embeddings: a trial's result depends on nothing else but its settings."""
@@ -94,12 +107,29 @@ class DataSpec:
         """
         names = (settings.main, *settings.auxiliaries)
         opened = {name: self._open(name, settings.tag_scheme) for name in names}
+        train = {name: splits["train"] for name, (splits, _) in opened.items()}
+        dev = {name: splits["dev"] for name, (splits, _) in opened.items() if "dev" in splits}
+        if settings.trained_on == "train+dev":
+            train, dev = {**train, **{name: train[name].joined(split) for name, split in dev.items()}}, {}
         return TrialData(
-            train={name: splits["train"] for name, (splits, _) in opened.items()},
-            dev={name: splits["dev"] for name, (splits, _) in opened.items() if "dev" in splits},
+            train=train,
+            dev=dev,
             tag_sets={name: tags for name, (_, tags) in opened.items()},
             fingerprints={name: digest(self.contents[name], *self.embeddings) for name in names},
         )
+
+    def open_test(self, corpus: str) -> Split:
+        """The test split of a corpus, to be scored. Nothing that trains or chooses calls this.
+
+        Raises:
+            WorkError: it is not what it was when the job was prepared.
+        """
+        sentences = self.load(corpus, "test")
+        if content_digest({"test": sentences}) != self.tests[corpus]:
+            raise WorkError(f"the test split of {corpus} changed since this job was prepared")
+        features = store.open_features([s.tokens for s in sentences], self.embeddings, self.store)
+        lengths = np.array([len(s.tokens) for s in sentences], np.int64)
+        return Split(features, [s.tags for s in sentences], np.zeros(0, np.int16), lengths)
 
     def _open(self, name: str, scheme: str) -> tuple[dict[str, Split], tuple[str, ...]]:
         """The splits of a corpus and its tag set. Text is dropped before the next corpus is read."""

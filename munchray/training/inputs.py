@@ -6,7 +6,7 @@ import contextlib
 import functools
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from munchray.corpora.catalogue import CorpusSource, entity_types, find_corpus, load_split
@@ -20,15 +20,23 @@ from munchray.training.data import DataSpec, content_digest
 
 @dataclass(frozen=True)
 class Inputs:
-    """What a job names, found and read: nothing is wrong with it."""
+    """What a job names, found and read: nothing is wrong with it.
+
+    Args:
+        tests: test splits to be scored when all is trained; none in a search.
+    """
 
     specs: list[EmbeddingSpec]
     sources: dict[str, CorpusSource]
     corpora: dict[str, dict[str, tuple[Sentence, ...]]]
+    tests: dict[str, tuple[Sentence, ...]] = field(default_factory=dict)
 
 
-def read_inputs(job: Job) -> Inputs:
+def read_inputs(job: Job, *, with_test: bool = False) -> Inputs:
     """Find every embedding and read every corpus that a job names; see that its folders can be written.
+
+    Args:
+        with_test: the test splits of scored corpora as well, to be embedded.
 
     Raises:
         InputError: every mistake in them.
@@ -36,10 +44,11 @@ def read_inputs(job: Job) -> Inputs:
     problems: list[Problem] = []
     specs, sources = _specs(job, problems), _sources(job, problems)
     corpora = _load_all(sources, _splits_of(job), _limits(job), problems)
+    tests = _load_tests(job, sources, problems) if with_test else {}
     problems += _unwritable(job)
     if problems:
         raise InputError(*problems)
-    return Inputs(specs, sources, corpora)
+    return Inputs(specs, sources, corpora, tests)
 
 
 def prepare(job: Job, progress: Callable[[str], None], inputs: Inputs | None = None) -> DataSpec:
@@ -59,9 +68,13 @@ def prepare(job: Job, progress: Callable[[str], None], inputs: Inputs | None = N
         for split, sentences in texts.items():
             progress(f"features of {name}/{split}")
             store.build([s.tokens for s in sentences], embedders, folder, progress)
+    for name, sentences in inputs.tests.items():
+        progress(f"features of {name}/test")
+        store.build([s.tokens for s in sentences], embedders, folder, progress)
     contents = {name: content_digest(texts) for name, texts in corpora.items()}
     marks = tuple(embedder.fingerprint for embedder in embedders)
-    return DataSpec(sources, _limits(job), marks, folder, contents, _splits_of(job))
+    tests = {name: content_digest({"test": sentences}) for name, sentences in inputs.tests.items()}
+    return DataSpec(sources, _limits(job), marks, folder, contents, _splits_of(job), tests)
 
 
 def open_embedders(job: Job, progress: Callable[[str], None]) -> list[Embedder]:
@@ -149,6 +162,18 @@ def _load_all(
         with _collected(problems):
             _check_types(name, corpora[name])
     return corpora
+
+
+def _load_tests(
+    job: Job, sources: Mapping[str, CorpusSource], problems: list[Problem]
+) -> dict[str, tuple[Sentence, ...]]:
+    """Whole: `max_sentences` shortens what is trained on and what chooses, never what is reported."""
+    tests = {}
+    for name, source in sources.items():
+        if "dev" in _splits_of(job)[name]:
+            with _collected(problems):
+                tests[name] = load_split(source, "test")
+    return tests
 
 
 def _check_types(name: str, splits: Mapping[str, Sequence[Sentence]]) -> None:

@@ -15,7 +15,10 @@ from munchray.tagging.scoring import Counts
 
 @dataclass(frozen=True)
 class EpochReport:
-    """One line of a trial's curve. Scores in percent; ``epoch``, ``updates`` and ``seconds`` count over all stages."""
+    """One line of a trial's curve. Scores in percent; ``epoch``, ``updates`` and ``seconds`` count over all stages.
+
+    Dev scores are not a number where the trial trains on dev.
+    """
 
     epoch: int
     stage: int
@@ -53,7 +56,7 @@ class TrialResult:
     """What a finished trial is worth.
 
     Args:
-        dev: counts on the dev split, of each corpus that the regime scores.
+        dev: counts on the dev split, of each corpus that the regime scores; none where the trial trains on dev.
         dev_sentences: counts of each sentence of the main dev split.
         weights_digest: equal for equal weights, bit for bit.
     """

@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import math
 import shutil
 import time
 from collections.abc import Callable
@@ -170,7 +171,7 @@ class _Run:
         sentences = {corpus: loop.score(self._tagger, split, corpus) for corpus, split in self._data.dev.items()}
         result = TrialResult(
             dev={corpus: total(counts) for corpus, counts in sentences.items()},
-            dev_sentences=sentences[main],
+            dev_sentences=sentences.get(main, []),
             stages=progress.stage_results,
             updates=progress.updates,
             seconds=progress.reports[-1].seconds,
@@ -197,7 +198,7 @@ class _Run:
         rate, epoch = schedule.learning_rate, schedule.epochs
         scope = (stage.key, epoch)
         trained = loop.train_epoch(self._tagger, batches, self._data.train, settings, rate, scope, self._tick)
-        dev = total(loop.score(self._tagger, self._data.dev[settings.main], settings.main))
+        precision, recall, f1 = self._dev_scores()
         schedule.step(trained.loss)
         return EpochReport(
             epoch=len(progress.reports) + 1,
@@ -207,13 +208,20 @@ class _Run:
             updates=progress.updates + trained.updates,
             learning_rate=rate,
             train_loss=trained.loss,
-            dev_precision=dev.precision,
-            dev_recall=dev.recall,
-            dev_f1=dev.f1,
+            dev_precision=precision,
+            dev_recall=recall,
+            dev_f1=f1,
             tokens_per_second=trained.tokens / trained.seconds,
             clipped_share=trained.clipped / trained.updates,
             seconds=(progress.reports[-1].seconds if progress.reports else 0.0) + trained.seconds,
         )
+
+    def _dev_scores(self) -> tuple[float, float, float]:
+        main = self._settings.main
+        if main not in self._data.dev:  # it is trained on
+            return math.nan, math.nan, math.nan
+        dev = total(loop.score(self._tagger, self._data.dev[main], main))
+        return dev.precision, dev.recall, dev.f1
 
     def _turn(self, stage: Stage) -> AbstractContextManager[KeptStage | None]:
         if self._store is None or not stage.reusable:

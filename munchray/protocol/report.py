@@ -1,0 +1,164 @@
+"""What a finalize found: each setting with its spread, each pair of them, and in words what can be told apart."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from itertools import combinations
+from typing import Any
+
+from munchray.errors import WorkError
+from munchray.protocol.finalize import RULE, Contender, FinalPlan
+from munchray.protocol.statistics import (
+    ALPHA,
+    AcrossSeeds,
+    Estimate,
+    Spread,
+    across_seeds,
+    bootstrap_difference,
+    holm,
+    randomization_p,
+    superiority,
+)
+from munchray.protocol.trainings import Shelf
+from munchray.settings import TrialSettings
+
+
+@dataclass(frozen=True)
+class Finalist:
+    """One setting; scores in percent.
+
+    Args:
+        gap: dev F1 in the search minus the mean of the re-runs: what the search promised too much.
+        test_f1: a score a seed.
+    """
+
+    name: str
+    settings: TrialSettings
+    searched: float | None
+    rerun: Spread
+    gap: float | None
+    test: Spread
+    test_f1: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two settings on test.
+
+    Args:
+        across: over seeds.
+        p_holm: of `across`, adjusted for all pairs of the report.
+        a_above_b: P(A > B).
+        within: randomization over sentences, a p a seed.
+        sentences: difference for the first seed, with its interval over sentences.
+    """
+
+    a: str
+    b: str
+    across: AcrossSeeds
+    p_holm: float | None
+    a_above_b: Estimate
+    within: tuple[float, ...]
+    sentences: Estimate
+
+    @property
+    def told_apart(self) -> bool:
+        """Whether trainings with other seeds would most probably agree."""
+        return self.p_holm is not None and self.p_holm < ALPHA
+
+    def verdict(self) -> str:
+        """In words."""
+        difference, seeds = self.across.difference, len(self.within)
+        if seeds < 2:
+            return (
+                f"{self.a} and {self.b}: {difference.value:+.2f} F1 with one seed, which shows no spread; whether they "
+                f"can be told apart needs more (over test sentences alone p = {self.within[0]:.3f})"
+            )
+        can = "can be told apart" if self.told_apart else "cannot be told apart"
+        return (
+            f"{self.a} and {self.b} {can}: {interval_text(difference, '+.2f')} F1 over {seeds} seeds, "
+            f"p = {self.p_holm:.3f}; P({self.a} > {self.b}) = {interval_text(self.a_above_b, '.2f')}"
+        )
+
+
+@dataclass(frozen=True)
+class Report:
+    """All of a finalize. ``finalists``: those of the search by their re-runs, then the baselines."""
+
+    main: str
+    seeds: tuple[int, ...]
+    finalists: tuple[Finalist, ...]
+    pairs: tuple[Pair, ...]
+    verdicts: tuple[str, ...]
+    winner: str
+    rule: str
+    final_model: str
+
+    def as_json(self) -> dict[str, Any]:
+        """Ready for JSON."""
+        values = asdict(self)
+        for line, finalist in zip(values["finalists"], self.finalists, strict=True):
+            line["settings"] = finalist.settings.model_dump(mode="json")
+        for line, pair in zip(values["pairs"], self.pairs, strict=True):
+            line["told_apart"] = pair.told_apart
+        return values
+
+
+def make_report(plan: FinalPlan, shelf: Shelf) -> Report:
+    """From finished trainings.
+
+    Raises:
+        WorkError: some are missing.
+    """
+    missing = [training for training in plan(shelf) if not shelf.finished(training)]
+    if missing:
+        reasons = "; ".join(sorted(set(shelf.failures.values()))) or "not trained yet"
+        raise WorkError(f"{len(missing)} trainings have no result: {reasons}")
+    ordered = [*plan.by_rerun(shelf), *plan.baselines]
+    finalists = tuple(_finalist(contender, plan, shelf) for contender in ordered)
+    pairs = _pairs(ordered, plan, shelf)
+    winner, main = ordered[0], finalists[0].settings.main
+    model = shelf.folder_of(plan.retrained(winner, winner.candidates[0])[0]) / "model"
+    verdicts = tuple(pair.verdict() for pair in pairs if pair.a == winner.name)
+    return Report(main, plan.seeds, finalists, tuple(pairs), verdicts, winner.name, RULE, str(model))
+
+
+def interval_text(estimate: Estimate, form: str) -> str:
+    """``+0.31 (95 % interval -0.80 to +1.42)``."""
+    if estimate.low is None or estimate.high is None:
+        return f"{estimate.value:{form}}"
+    return f"{estimate.value:{form}} (95 % interval {estimate.low:{form}} to {estimate.high:{form}})"
+
+
+def _finalist(contender: Contender, plan: FinalPlan, shelf: Shelf) -> Finalist:
+    settings = _chosen(contender, plan, shelf)
+    rerun = Spread.of([shelf.dev_score(training) or 0.0 for training in plan.reruns(contender, settings)])
+    scores = [shelf.test_f1(training, settings.main) for training in plan.retrained(contender, settings)]
+    gap = None if contender.searched is None else contender.searched - rerun.mean
+    return Finalist(contender.name, settings, contender.searched, rerun, gap, Spread.of(scores), tuple(scores))
+
+
+def _pairs(contenders: Sequence[Contender], plan: FinalPlan, shelf: Shelf) -> list[Pair]:
+    pairs = [_pair(a, b, plan, shelf) for a, b in combinations(contenders, 2)]
+    adjusted = holm({place: pair.across.p for place, pair in enumerate(pairs) if pair.across.p is not None})
+    return [
+        Pair(pair.a, pair.b, pair.across, adjusted.get(place), pair.a_above_b, pair.within, pair.sentences)
+        for place, pair in enumerate(pairs)
+    ]
+
+
+def _pair(a: Contender, b: Contender, plan: FinalPlan, shelf: Shelf) -> Pair:
+    main = a.candidates[0].main
+    models = [plan.retrained(contender, _chosen(contender, plan, shelf)) for contender in (a, b)]
+    counts = [[shelf.test_counts(training, main) for training in trainings] for trainings in models]
+    f1_a, f1_b = ([shelf.test_f1(training, main) for training in trainings] for trainings in models)
+    within = tuple(randomization_p(ours, theirs) for ours, theirs in zip(*counts, strict=True))
+    sentences = bootstrap_difference(counts[0][0], counts[1][0])
+    return Pair(a.name, b.name, across_seeds(f1_a, f1_b), None, superiority(f1_a, f1_b), within, sentences)
+
+
+def _chosen(contender: Contender, plan: FinalPlan, shelf: Shelf) -> TrialSettings:
+    chosen = plan.chosen(contender, shelf)
+    assert chosen is not None  # all re-runs are there
+    return chosen
