@@ -109,12 +109,12 @@ def alone(trials: int, folder: Path, *, reuse: bool) -> dict[str, float]:
     """Tune with its own random searcher and no tracker."""
     from ray import tune
 
-    from munchray.search import tuner
+    from munchray.cluster import nodes
 
     def trial(config: Mapping[str, float]) -> None:
         tune.report({"dev_f1": value_of(config["learning_rate"])})
 
-    tuner.connect(None)
+    nodes.connect(None)
     search = tune.Tuner(
         tune.with_resources(trial, {"cpu": 1}),
         param_space={"learning_rate": tune.loguniform(0.001, 1.0)},
@@ -130,19 +130,26 @@ def alone(trials: int, folder: Path, *, reuse: bool) -> dict[str, float]:
 
 def ours(trials: int, folder: Path, *, sampler: str) -> dict[str, float]:
     """The product's own search with a formula in the place of a training."""
+    from munchray.cluster import nodes
     from munchray.search import tuner
     from munchray.search.search import Search
 
     folder.mkdir(parents=True)
     (folder / "job.yaml").write_text(ORDERS, encoding="utf-8")
-    settings = [f"trials={trials}", f"storage={folder}", f"sampler={sampler}", "name=formula"]
+    settings = [
+        f"trials={trials}",
+        f"storage={folder}",
+        f"sampler={sampler}",
+        f"concurrent_trials={AT_ONCE}",
+        "name=formula",
+    ]
     job = load_job(folder / "job.yaml", settings)
-    tuner.connect(None)
+    nodes.connect(None)
     clock = Clock()
     watcher = FirstTrial()
     search = Search(job, watcher)
     search.start("formula")
-    tuner.run_with(search, formula, AT_ONCE)
+    tuner.run_with(search, formula)
     return {**clock.read(), "first": watcher.at - clock.began}
 
 

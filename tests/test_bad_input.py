@@ -277,8 +277,8 @@ def test_a_file_that_only_begins_like_a_language_model_is_refused_when_it_is_ope
 @pytest.mark.parametrize(
     ("overrides", "parts"),
     [
-        (["concurrent_trials=4096"], ["concurrent_trials is 4096 but the cluster has", "at most"]),
-        (["resources_per_trial.gpu=64"], ["resources_per_trial.gpu is 64 but the cluster has"]),
+        (["concurrent_trials=4096"], ["concurrent_trials is 4096, but the nodes have room for", "at most"]),
+        (["resources_per_trial.gpu=64"], ["resources_per_trial asks for", "64 GPUs, which no node has"]),
     ],
 )
 def test_more_than_the_cluster_has_is_refused_before_anything_is_computed(project, overrides, parts):

@@ -5,9 +5,9 @@ import pytest
 
 from munchray.corpora.catalogue import load_split
 from munchray.corpora.tags import iob2_to_iobes
-from munchray.errors import WorkError
+from munchray.errors import InputError, WorkError
 from munchray.settings import load_job
-from munchray.training.inputs import prepare
+from munchray.training.inputs import prepare, read_inputs
 
 LINES = "Ann\tO\nhad\tO\n{disease}\tB-X\n{more}\n"
 JOB = """
@@ -100,3 +100,38 @@ def test_the_same_text_under_other_tags_shares_its_features(corpora):
     prepare(job_of(corpora), silent)
     units = list((corpora / "runs" / "features").glob("*/manifest.json"))
     assert len(units) == 2  # train of both, dev of main
+
+
+def test_train_and_dev_are_one_split_after_the_other_and_an_auxiliary_gives_train_alone(corpora):
+    job = job_of(corpora)
+    spec = prepare(job, silent)
+    apart = spec.open(job.first_trial())
+    both = spec.open(job.first_trial().model_copy(update={"trained_on": "train+dev"}))
+    assert both.dev == {}
+    train, dev, joined = apart.train["mine"], apart.dev["mine"], both.train["mine"]
+    assert joined.lengths.tolist() == [*train.lengths, *dev.lengths]
+    assert joined.tag_ids.tolist() == [*train.tag_ids, *dev.tag_ids]
+    sentences, positions = np.array([7, 0, 11, 5, 6]), np.array([0, 1, 2, 2, 0])  # of the second split, the first, ...
+    found = joined.features.tokens(sentences, positions)
+    for row, sentence, position in zip(found, sentences, positions, strict=True):
+        split, place = (train, sentence) if sentence < 6 else (dev, sentence - 6)
+        assert (row == split.features.tokens(np.array([place]), np.array([position]))[0]).all()
+    assert both.train["other"].lengths.tolist() == apart.train["other"].lengths.tolist()
+    assert both.fingerprints == apart.fingerprints
+
+
+def test_test_is_opened_only_where_it_was_asked_for_and_must_be_what_it_was(corpora):
+    job = job_of(corpora, "stack", "max_sentences={train: 2, dev: 3}")
+    searched, final = prepare(job, silent), prepare(job, silent, read_inputs(job, tests=["mine"]))
+    assert searched.tests == {}
+    assert set(final.tests) == {"mine"}
+    assert final.fingerprint() == searched.fingerprint()  # what is trained does not depend on test
+    split = final.open_test("mine")
+    assert split.tags == [s.tags for s in load_split(final.sources["mine"], "test")]  # whole, whatever the limits
+    path = corpora / "mine" / "test.tsv"
+    path.write_text(path.read_text().replace("Ann\tO", "Ann\tB-X", 1))
+    with pytest.raises(WorkError, match="the test split of mine changed"):
+        final.open_test("mine")
+    path.unlink()
+    with pytest.raises(InputError, match="no file for the split 'test'"):
+        read_inputs(job, tests=["mine"])

@@ -402,16 +402,18 @@ def test_a_signature_changes_with_everything_that_decides_the_result():
 
 
 def test_identity_ignores_what_a_resumed_search_may_change(files):
-    job = load_job(files())
+    job = load_job(files(), ["sampler=order_gp"])
     free = [
         "trials=99",
+        "first_orders=[[bc2gm, bc5cdr-chem, bc5cdr-disease]]",
+        "warm_start=[other]",
         "stages_gb=1",
         "concurrent_trials=2",
         "resources_per_trial={gpu: 1}",
         "storage=x",
         "tracking_uri=y",
     ]
-    other = load_job(files(), [*free, "data_dir=z", "features=f", "name=n", "device=cuda"])
+    other = load_job(files(), [*free, "sampler=order_gp", "data_dir=z", "features=f", "name=n", "device=cuda"])
     assert {override.split("=")[0] for override in free} | {"data_dir", "features", "name", "device"} == FREE_TO_CHANGE
     assert json.loads(json.dumps(job.identity())) == job.identity() == other.identity()
     assert other.changed_since(json.loads(json.dumps(job.model_dump(mode="json")))) == []

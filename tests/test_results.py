@@ -4,14 +4,16 @@ import json
 from dataclasses import asdict, fields
 
 import pytest
+from typer.testing import CliRunner
 
+from munchray.cli.app import app
 from munchray.errors import InputError, WorkError
 from munchray.search.export import trained_by
-from munchray.search.results import ranking
+from munchray.search.results import Reuse, ranking
 from munchray.search.search import search_folder, trial_folder
 from munchray.search.study import Study
 from munchray.settings import load_job
-from munchray.training.record import EpochReport
+from munchray.training.record import EpochReport, StageResult
 
 JOB = """
 main: sample-disease-1
@@ -37,7 +39,7 @@ def study_of(job):
     )
 
 
-def finish(study, job, right):
+def finish(study, job, right, stages=()):
     """A trial that ended with ``right`` of 100 spans found, after two epochs."""
     suggestion = study.suggest()
     folder = trial_folder(search_folder(job), suggestion.number)
@@ -49,7 +51,7 @@ def finish(study, job, right):
     result = {
         "dev": {job.main: [right, 0, 100 - right]},
         "dev_sentences": [],
-        "stages": [],
+        "stages": [asdict(stage) for stage in stages],
         "updates": 40,
         "seconds": 90.0,
         "weights_digest": "w",
@@ -110,3 +112,43 @@ def test_only_a_finished_trial_can_be_exported(job):
     for number in (1, 7):
         with pytest.raises(InputError, match=rf"--trial: {number}; expected a finished trial \(0\)"):
             trained_by(job, number, lambda line: None)
+
+
+def test_reuse_is_counted_in_stages_and_updates(job):
+    study = study_of(job)
+    finish(study, job, 50, [StageResult(("a",), 40.0, 15), StageResult(("a", "b"), 50.0, 40)])
+    finish(study, job, 60, [StageResult(("a",), 40.0, 15, reused=True), StageResult(("a", "c"), 60.0, 40)])
+    ranked = ranking(job)
+    assert ranked.reuse == Reuse(stages_trained=3, stages_reused=1, updates_trained=65, updates_saved=15)
+    assert ranked.as_json()["reuse"] == asdict(ranked.reuse)
+
+
+def results_of(*words):
+    done = CliRunner().invoke(app, ["results", *map(str, words)])
+    assert done.exit_code == 0, done.output
+    return done
+
+
+def test_the_command_shows_the_ranking_reuse_and_what_the_trials_say_about_orders(job, tmp_path):
+    study = study_of(job)
+    storage = ("--set", f"storage={tmp_path / 'runs'}")
+    finish(study, job, 50)
+    assert "last: too few trials: 1 trainings" in results_of(tmp_path / "job.yaml", *storage).stdout
+    for right in range(51, 62):
+        finish(study, job, right, [StageResult(("sample-gene-1",), right, 40, reused=right % 2 == 0)])
+    plain = results_of(tmp_path / "job.yaml", *storage).stdout
+    assert plain.splitlines()[1].startswith("sample-")
+    assert "stages: 6 of 11 trained, 5 reused; 200 of 480 updates saved (42%)" in plain
+    assert "effect\tof\tpoints\t95 % interval" in plain
+    done = results_of(tmp_path / "job.yaml", *storage, "--json", "--plots", tmp_path / "plots")
+    said = json.loads(done.stdout)
+    assert [answer["question"] for answer in said["order_evidence"]["answers"]][:4] == [
+        "presence",
+        "place",
+        "first",
+        "last",
+    ]
+    assert said["reuse"]["stages_reused"] == 5
+    drawn = {f"{name}.{kind}" for name in ("places", "paths", "progress") for kind in ("png", "svg")}
+    assert {path.name for path in (tmp_path / "plots").iterdir()} == drawn
+    assert "places.svg" in done.stderr

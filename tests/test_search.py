@@ -4,6 +4,7 @@ import dataclasses
 import json
 import os
 import shutil
+from itertools import permutations
 
 import pytest
 from mlflow.tracking import MlflowClient
@@ -265,3 +266,40 @@ def test_a_foreign_file_in_the_place_of_the_record_is_refused_and_kept(job_file)
 def test_results_before_any_search_say_how_to_start_one(job_file):
     with pytest.raises(InputError, match="munchray search JOB"):
         ranking(load(job_file))
+
+
+MARKS = dict.fromkeys(("sample-disease-1", "sample-disease-2", "sample-gene-1", "sample-species-1"), "text")
+
+
+def test_first_orders_come_first_also_those_added_to_a_search_that_goes_on(job_file):
+    known = ("sample-gene-1", "sample-disease-2")
+    search = open_search(job_file, f"first_orders=[{list(known)}]")
+    done = run_all(search, stop_after=2)
+    die(search)
+    tried = {suggestion.values["order"] for suggestion in done}
+    added = next(order for order in permutations(search.job.auxiliaries, 2) if order not in tried)
+    again = open_search(job_file, f"first_orders=[{list(known)}, {list(added)}]")
+    done += run_all(again)
+    assert (done[0].values["order"], done[2].values["order"]) == (known, added)
+    assert len(done) == 5
+    assert again.close()
+
+
+def test_a_search_learns_from_another_and_ranks_only_its_own(job_file):
+    first = open_search(job_file, "trials=12", "sampler=order_gp")
+    first.start("data-1", MARKS)
+    run_all(first)
+    first.close()
+    shutil.copytree(
+        first.folder, first.folder.parent / "second", ignore=lambda *_: {"trials", "study.journal", "job.json"}
+    )
+    options = ["name=second", "warm_start=[formula]", "sampler=order_gp", "trials=3", "seed=2"]
+    second = Search(load(job_file, *options), Silent())
+    with pytest.raises(InputError, match="text, tags or embeddings of sample-gene-1 differ"):
+        second.start("data-2", {**MARKS, "sample-gene-1": "other"})
+    second.start("data-2", MARKS)
+    done = run_all(second)
+    assert second.close()
+    assert [trial.number for trial in sorted(ranking(second.job).trials, key=lambda t: t.number)] == [0, 1, 2]
+    assert done[0].values["order"][-1] == "sample-gene-1"  # known to be good before the first trial
+    assert done[0].values["learning_rate"] == 0.1

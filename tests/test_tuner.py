@@ -1,6 +1,5 @@
 """Real searches on a real Ray of this machine: two workers, real trainings of a few seconds, real faults."""
 
-import contextlib
 import json
 import os
 import signal
@@ -10,7 +9,7 @@ import time
 
 import psutil
 import pytest
-from processes import heed_ctrl_c
+from processes import heed_ctrl_c, kill_family
 
 from munchray.search.results import ranking
 from munchray.settings import load_job
@@ -86,15 +85,6 @@ def wait_for(condition, process, seconds=240):
 
 def finished(job_file):
     return sorted(path.parent.name for path in trials_folder(job_file).glob("*/result.json"))
-
-
-def kill_family(process):
-    """Everything the driver started dies with it, as when a machine loses power."""
-    family = [process, *psutil.Process(process.pid).children(recursive=True)]
-    for member in family:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(member.pid, signal.SIGKILL)
-    process.wait()
 
 
 def test_a_search_ends_with_a_ranking_and_its_trials_equal_training_in_this_process(job_file, tmp_path):

@@ -10,7 +10,7 @@ from munchray import __version__
 from munchray.cli.corpora import corpora_app
 from munchray.cli.exits import Commands
 from munchray.cli.models import evaluate, export, predict, register
-from munchray.cli.protocol import finalize
+from munchray.cli.protocol import finalize, reproduce
 from munchray.cli.search import results, search, stages
 from munchray.cli.train import embed, train
 
@@ -41,7 +41,7 @@ def munchray(
 
 
 app.add_typer(corpora_app, name="corpora")
-for command in (embed, train, search, results, stages, finalize, export, register, predict, evaluate):
+for command in (embed, train, search, results, stages, finalize, export, register, predict, evaluate, reproduce):
     app.command()(command)
 
 

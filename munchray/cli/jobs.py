@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,7 @@ from munchray.console.progress import working
 if TYPE_CHECKING:
     from munchray.settings import Job
     from munchray.training.data import DataSpec
-    from munchray.training.inputs import Inputs
+    from munchray.training.inputs import Inputs, Texts
 
 
 def load(job_file: Path, overrides: list[str] | None) -> Job:
@@ -26,12 +27,17 @@ def as_typed(job_file: Path, overrides: list[str] | None) -> str:
     return shlex.join([str(job_file), *(word for text in overrides or [] for word in ("--set", text))])
 
 
-def read(job: Job, quiet: bool, *, with_test: bool = False) -> Inputs:
-    """Find and read all that the job names, and if asked the test splits that are to be scored."""
+def read(job: Job, quiet: bool, *, tests: Sequence[str] = (), texts: Texts | None = None) -> Inputs:
+    """Find and read all that the job names.
+
+    Args:
+        tests: corpora whose test split is to be scored.
+        texts: what has been read for other jobs; what is read now is added.
+    """
     from munchray.training.inputs import read_inputs
 
     with working("reading corpora", quiet):
-        return read_inputs(job, with_test=with_test)
+        return read_inputs(job, tests=tests, texts=texts)
 
 
 def prepare_features(job: Job, inputs: Inputs, quiet: bool) -> DataSpec:

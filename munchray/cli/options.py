@@ -18,3 +18,10 @@ DataDir = Annotated[
     Path | None,
     typer.Option("--data-dir", help="Folder of the real corpora.", show_default="$MUNCHRAY_DATA, else ./data"),
 ]
+Address = Annotated[
+    str | None,
+    typer.Option(
+        help="A Ray cluster: auto, HOST:PORT of its head, or http://HOST:8265 to submit a job.",
+        show_default="this machine",
+    ),
+]

@@ -1,25 +1,28 @@
-"""``munchray finalize``: retrain what a search found and score it on test. (typer)"""
+"""``munchray finalize`` and ``reproduce``: retrain with fresh seeds, score test once, compare. (typer)"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from munchray.cli.cluster import join
 from munchray.cli.jobs import as_typed, load, prepare_features, read
 from munchray.cli.models import register_winner
-from munchray.cli.options import AsJson, JobFile, Overrides, Quiet
+from munchray.cli.options import Address, AsJson, JobFile, Overrides, Quiet
 from munchray.console import protocol as shown
-from munchray.console import terminal
+from munchray.console import tables, terminal
+from munchray.errors import InputError, Problem
 
 if TYPE_CHECKING:
+    from munchray.protocol.cost import Listing
+    from munchray.protocol.paper import PaperPlan
     from munchray.protocol.trainings import Plan, Shelf
     from munchray.settings import Job
-
-Address = Annotated[str | None, typer.Option(help="A Ray cluster: auto or HOST:PORT.", show_default="this machine")]
+    from munchray.training.inputs import Texts
 
 
 def finalize(
@@ -61,10 +64,63 @@ def finalize(
         shown.show_report(report)
 
 
+def reproduce(
+    table: Annotated[int, typer.Argument(metavar="TABLE", help="1, 2, 3, 4 or 6.")],
+    job_file: Annotated[
+        Path | None,
+        typer.Argument(metavar="JOB", help="Corpora, embeddings and settings.", show_default="those of --scale"),
+    ] = None,
+    overrides: Overrides = None,
+    scale: Annotated[str, typer.Option(help="full: the paper's settings, on GPUs; reduced: hours on two cores.")] = (
+        "full"
+    ),
+    seeds: Annotated[int, typer.Option(help="Fresh seeds of every test score.")] = 3,
+    main: Annotated[
+        list[str] | None, typer.Option(help="Main corpus; may be given many times.", show_default="those of --scale")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="List every training and what all would cost.")] = False,
+    show: Annotated[bool, typer.Option("--show", help="Print what there is; train nothing.")] = False,
+    speed: Annotated[float | None, typer.Option(help="Tokens a second of one training, for estimates.", min=1)] = None,
+    address: Address = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Train what a table of the paper needs and print it beside the paper's figures.
+
+    The same command again goes on where it was; tables share their trainings.
+
+    Example: munchray reproduce 1
+
+    Example: munchray reproduce 2 --dry-run
+
+    Example: munchray reproduce 4 --scale reduced --seeds 3
+    """
+    from munchray.protocol.paper import TABLES, make_plan
+    from munchray.protocol.scales import SCALES, scale_file
+
+    if table == 1:
+        tables.show_counts(None)
+        return
+    if table not in TABLES:
+        raise InputError(Problem("TABLE", f"{table}", "1, 2, 3, 4 or 6"))
+    of_scale = scale_file(scale)
+    job = load(job_file or of_scale, overrides)
+    plan = make_plan(job, SCALES[scale], main or [], [table], seeds)
+    if dry_run:
+        shown.show_plan(_listing(plan, speed))
+        return
+    try:
+        if not show:
+            terminal.note(shown.cost_text(_listing(plan, speed)), quiet=quiet)
+            carry_out(plan, job, plan.jobs(), _reproduction(job), address, quiet)
+    finally:
+        _show_table(table, plan, as_json)
+
+
 def carry_out(
     plan: Plan,
     job: Job,
-    jobs: Mapping[str, Job],
+    jobs: Mapping[str, tuple[Job, Sequence[str]]],
     folder: Path,
     address: str | None,
     quiet: bool,
@@ -75,42 +131,67 @@ def carry_out(
 
     Args:
         job: for its resources and stages.
-        jobs: those whose data is needed, by name.
+        jobs: those whose data is needed, by name, with the corpora that are scored on test.
         searched: the folder of a search on the data of ``job``, which must be what it was.
     """
     from munchray.protocol.trainings import Shelf, Trainings, all_trained
     from munchray.search import tuner
     from munchray.search.search import check_same_data
 
-    inputs = {name: read(each, quiet, with_test=True) for name, each in jobs.items()}
+    texts: Texts = {}  # jobs share corpora
+    inputs = {name: read(each, quiet, tests=tests, texts=texts) for name, (each, tests) in jobs.items()}
     idle = all_trained(plan, folder, jobs)
-    concurrent = 0 if idle else _connected(job, address)
-    data = {name: prepare_features(each, inputs[name], quiet) for name, each in jobs.items()}
+    concurrent = 0 if idle else join(job, list(inputs.values()), address, quiet)
+    data = {name: prepare_features(each, inputs[name], quiet) for name, (each, _) in jobs.items()}
     if searched:
         check_same_data(searched, data[job.name].fingerprint())
     shelf = Shelf(folder, {name: spec.fingerprint() for name, spec in data.items()})
     view = shown.TrainingsView(0, quiet)
     work = Trainings(job, plan, shelf, view)
     work.start(data)
-    view.expect(work.trials_left)
     if not idle:
+        view.expect(work.trials_left)
         terminal.note(f"{work.trials_left} trainings, {concurrent} at a time; Ctrl-C stops cleanly", quiet=quiet)
         with view.shown():
-            tuner.run(work, data, concurrent)
+            tuner.run(work, data)
     return shelf
 
 
-def _connected(job: Job, address: str | None) -> int:
-    """Join Ray; how many trainings it runs at once."""
-    from munchray.search import tuner
-    from munchray.training.machine import check_precision, device_for
-    from munchray.training.stages import open_store
+def _reproduction(job: Job) -> Path:
+    from munchray.search.search import search_folder
 
-    if address is None:
-        check_precision(job.precision, device_for(job.device if job.resources_per_trial.gpu else "cpu"))
-    open_store(job.stage_folder, job.stages_gb, terminal.note)  # raises if it is not ours
-    tuner.connect(address)
-    return tuner.slots(job)
+    return search_folder(job) / "reproduce"
+
+
+def _show_table(number: int, plan: PaperPlan, as_json: bool) -> None:
+    """As far as there is anything."""
+    from munchray.protocol.reading import Reading
+    from munchray.protocol.reproduce import make_table
+    from munchray.protocol.trainings import known_data
+
+    folder = _reproduction(plan.job)
+    if not known_data(folder):
+        terminal.note(f"Nothing has been trained in {folder} yet.")
+        return
+    table = make_table(number, Reading(plan, _known_shelf(plan)))
+    if as_json:
+        print(json.dumps(table.as_json(), indent=2))
+    else:
+        shown.show_table(table)
+
+
+def _listing(plan: PaperPlan, speed: float | None) -> Listing:
+    from munchray.protocol.cost import listing
+
+    return listing(plan, _known_shelf(plan), speed)
+
+
+def _known_shelf(plan: PaperPlan) -> Shelf:
+    """What is finished, going by the data that was noted; of other data there is nothing."""
+    from munchray.protocol.trainings import Shelf, known_data
+
+    folder = _reproduction(plan.job)
+    return Shelf(folder, {**dict.fromkeys(plan.jobs(), ""), **known_data(folder)})
 
 
 def _default_baselines(job: Job) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shlex
 from pathlib import Path
@@ -9,12 +10,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from munchray.cli.cluster import is_dashboard, join, submitted
 from munchray.cli.jobs import as_typed, load, prepare_features, read
 from munchray.cli.models import register_winner
-from munchray.cli.options import AsJson, JobFile, Overrides, Quiet
+from munchray.cli.options import Address, AsJson, JobFile, Overrides, Quiet
 from munchray.console import progress, tables, terminal
+from munchray.errors import InputError, Problem
 
 if TYPE_CHECKING:
+    from munchray.search.results import Ranking
     from munchray.search.search import Search
     from munchray.settings import Job
     from munchray.training.inputs import Inputs
@@ -23,22 +27,34 @@ if TYPE_CHECKING:
 def search(
     job_file: JobFile,
     overrides: Overrides = None,
-    address: Annotated[
-        str | None, typer.Option(help="A Ray cluster: auto or HOST:PORT.", show_default="this machine")
-    ] = None,
+    address: Address = None,
     resume: Annotated[bool, typer.Option("--resume", help="Insist on going on with a search that exists.")] = False,
+    detach: Annotated[bool, typer.Option("--detach", help="Submit the search and do not follow it.")] = False,
+    stop: Annotated[bool, typer.Option("--stop", help="Stop the search that was submitted.")] = False,
     quiet: Quiet = False,
 ) -> None:
     """Search orders, learning rate and batch size; the same command again goes on where it was.
 
+    With http:// in --address the search runs on the cluster as a Ray Job: Ctrl-C then only stops following it, and the
+    same command follows it again.
+
     Example: munchray search jobs/quickstart.yaml
 
     Example: munchray search jobs/quickstart.yaml --address auto --set trials=30
+
+    Example: munchray search jobs/ncbi_disease_stack.yaml --address http://head:8265 --detach
     """
     from munchray.search.results import ranking
     from munchray.search.search import Search
 
     job = load(job_file, overrides)
+    if is_dashboard(address):
+        submitted(job, str(address), detach=detach, stop=stop)
+        return
+    if detach or stop:
+        option = "--detach" if detach else "--stop"
+        expected = "--address http://HOST:8265 of a cluster as well"
+        raise InputError(Problem(option, "only a search that was submitted to a cluster can be left alone", expected))
     inputs = read(job, quiet)
     view = progress.SearchView(job.trials, quiet)
     work = Search(job, view, resume=resume)
@@ -51,19 +67,36 @@ def search(
     _report_search(work, as_typed(job_file, overrides))
 
 
-def results(job_file: JobFile, overrides: Overrides = None, as_json: AsJson = False) -> None:
-    """Show the ranking of a search, also while it runs.
+def results(
+    job_file: JobFile,
+    overrides: Overrides = None,
+    plots: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Draw figures into this folder, as PNG and SVG.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show the ranking of a search and what its trials say about orders, also while it runs.
 
     Example: munchray results jobs/quickstart.yaml --json
+
+    Example: munchray results jobs/quickstart.yaml --plots figures
     """
+    from munchray.report.effects import order_evidence
     from munchray.search.results import ranking
 
     job = load(job_file, overrides)
     ranked = ranking(job)
+    evidence = order_evidence(ranked.trials) if job.search_space.order else None
+    if plots:
+        _draw(ranked, plots)
     if as_json:
-        print(json.dumps(ranked.as_json(), indent=2))
-    else:
-        tables.show_ranking(ranked, job.main)
+        found = {"order_evidence": evidence and dataclasses.asdict(evidence)}
+        print(json.dumps({**ranked.as_json(), **found}, indent=2))
+        return
+    tables.show_ranking(ranked, job.main)
+    tables.show_reuse(ranked)
+    if evidence:
+        tables.show_evidence(evidence)
 
 
 def stages(
@@ -89,23 +122,24 @@ def stages(
     tables.show_stages(store.folder, [(stage, stage.key in deleted) for stage in found])
 
 
+def _draw(ranked: Ranking, folder: Path) -> None:
+    from munchray.report import figures
+
+    for path in figures.save(figures.drawn(ranked.trials), folder):
+        terminal.note(f"drawn: {path}")
+
+
 def _run_search(work: Search, inputs: Inputs, view: progress.SearchView, address: str | None, quiet: bool) -> None:
     from munchray.search import tuner
-    from munchray.training.machine import check_precision, device_for
-    from munchray.training.stages import open_store
 
-    if address is None:
-        check_precision(work.job.precision, device_for(work.job.device if work.job.resources_per_trial.gpu else "cpu"))
-    open_store(work.job.stage_folder, work.job.stages_gb, terminal.note)  # raises if it is not ours
     work.get_ready()
-    tuner.connect(address)
-    concurrent = tuner.slots(work.job)
+    at_once = join(work.job, [inputs], address, quiet)
     data = prepare_features(work.job, inputs, quiet)
-    work.start(data.fingerprint())
+    work.start(data.fingerprint(), data.marks())
     view.already_finished(work.job.trials - work.trials_left)
-    terminal.note(f"{work.trials_left} trials to run, {concurrent} at a time; Ctrl-C stops cleanly", quiet=quiet)
+    terminal.note(f"{work.trials_left} trials to run, {at_once} at a time; Ctrl-C stops cleanly", quiet=quiet)
     with view.shown():
-        tuner.run(work, {work.job.name: data}, concurrent)
+        tuner.run(work, {work.job.name: data})
 
 
 def _report_search(work: Search, typed: str) -> None:
@@ -114,6 +148,7 @@ def _report_search(work: Search, typed: str) -> None:
     job = work.job
     ranked = ranking(job)
     tables.show_ranking(ranked, job.main)
+    tables.show_reuse(ranked)
     best, folder = ranked.best, work.trial_folder(ranked.best.number) / "model"
     terminal.out.print(f"\nBest model: trial {best.number:04d}, dev F1 {best.dev_f1:.2f}, in {folder}")
     terminal.out.print(f"Take it away:  munchray export {typed} --to models/{job.name}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -168,9 +169,15 @@ class SearchView:
         grid = Table.grid()
         grid.add_row(self._progress)
         for number, (settings, report) in sorted(self._running.items()):
-            state = "starting" if report is None else f"epoch {report.epoch:>3}  dev F1 {report.dev_f1:6.2f}"
-            grid.add_row(Text(f"  {number:04d}  {state:<26} {setting_text(settings)}"))
+            grid.add_row(Text(f"  {number:04d}  {_state(report):<26} {setting_text(settings)}"))
         return grid
+
+
+def _state(report: EpochReport | None) -> str:
+    if report is None:
+        return "starting"
+    score = "" if math.isnan(report.dev_f1) else f"  dev F1 {report.dev_f1:6.2f}"  # it trains on dev
+    return f"epoch {report.epoch:>3}{score}"
 
 
 def setting_text(settings: TrialSettings) -> str:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from rich.text import Text
 
 from munchray.console import terminal
 from munchray.console.progress import SearchView, setting_text
+from munchray.orders import order_text
 
 if TYPE_CHECKING:  # the command line starts without torch, optuna and ray
+    from munchray.protocol.cost import Listing
     from munchray.protocol.report import Finalist, Report
+    from munchray.protocol.reproduce import Table
     from munchray.protocol.statistics import Estimate, Spread
 
 
@@ -52,6 +56,56 @@ def show_report(report: Report) -> None:
     if len(report.seeds) == 1:
         terminal.out.print(Text("One seed shows no spread: --seeds 5 would."))
     terminal.out.print(Text(f"\nFinal model: {report.winner}, in {report.final_model}"))
+
+
+def show_table(table: Table) -> None:
+    """A table of the paper beside ours, with what is missing."""
+    terminal.table(table.title, table.columns, table.rows, numeric_from=2)
+    for line in table.notes:
+        terminal.out.print(Text(line))
+    for line in table.missing:
+        terminal.out.print(Text(f"missing: {line}"))
+
+
+def show_plan(listing: Listing) -> None:
+    """Every training of a plan and what they cost."""
+    rows = []
+    for number, planned in enumerate(listing.planned, start=1):
+        settings = planned.training.settings
+        order = order_text(settings.auxiliaries) or "(no auxiliary)"
+        rows.append(
+            (
+                str(number),
+                "all" if settings.regime == "multi_task" else settings.main,
+                settings.regime,
+                settings.trained_on,
+                f"{settings.learning_rate:g}" if planned.decided else "?",
+                str(settings.batch_size) if planned.decided else "?",
+                str(settings.seed),
+                f"{planned.tokens / 1e6:.1f}",
+                "done" if planned.done else "",
+                order if planned.decided else f"as dev decides, {len(settings.auxiliaries)}",
+            )
+        )
+    columns = ("", "main", "regime", "trained on", "lr", "batch", "seed", "million tokens", "", "auxiliaries")
+    terminal.table("Trainings", columns, rows, numeric_from=4)
+    terminal.out.print(Text(f"\n{cost_text(listing)}"))
+
+
+def cost_text(listing: Listing) -> str:
+    """What a plan costs, in lines."""
+    return "\n".join(_cost_lines(listing))
+
+
+def _cost_lines(listing: Listing) -> Iterator[str]:
+    whole, left = listing.whole, listing.left
+    saved = 1 - whole.distinct_tokens / whole.tokens
+    yield f"{whole.trainings} trainings, {left.trainings} of them still to run"
+    yield f"{whole.stages} stages, {whole.distinct} with reuse, which saves {saved:.0%} of the work"
+    yield f"{left.distinct_tokens / 1e6:,.0f} million tokens still to train on (epochs x sentences as trained on)"
+    hours = left.hours(listing.speed)
+    cost = f"{hours:,.1f} hours of one training at {listing.speed:,.0f} tokens/s: {listing.speed_source}"
+    yield f"{cost}; {hours * listing.gpu:,.1f} GPU hours at {listing.gpu:g} GPU each" if listing.gpu else cost
 
 
 def estimate(value: Estimate, form: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,9 +16,12 @@ from munchray.errors import InputError, Problem
 from munchray.orders import order_text
 
 if TYPE_CHECKING:  # the command line starts without torch, optuna and ray
+    from munchray.report.effects import Answer, OrderEvidence
     from munchray.search.results import Ranking
     from munchray.training.stages import ListedStage
 
+PAIRS = ("before", "beside")
+"""Questions with too many effects to show those that may be none."""
 NARROW = ("order", "trial", "lr", "batch", "dev F1", "minutes")
 ROOM_FOR_ALL = 110
 """Characters a line from which on the ranking shows more than `NARROW`."""
@@ -50,6 +53,44 @@ def show_ranking(ranking: Ranking, main: str) -> None:
         terminal.out.print(Text(f"failed {number:04d}: {reason}"))
     if ranking.running:
         terminal.out.print(Text(f"not finished: {', '.join(f'{n:04d}' for n in ranking.running)}"))
+
+
+def show_reuse(ranking: Ranking) -> None:
+    """How many stages were trained and reused, and what that saved; nothing where no trial could reuse one."""
+    reuse = ranking.reuse
+    stages, updates = reuse.stages_trained + reuse.stages_reused, reuse.updates_trained + reuse.updates_saved
+    if any(len(trial.stages) > 1 for trial in ranking.trials) or reuse.stages_reused:
+        saved = f"{reuse.updates_saved:,} of {updates:,} updates saved ({reuse.updates_saved / updates:.0%})"
+        terminal.out.print(f"stages: {reuse.stages_trained} of {stages} trained, {reuse.stages_reused} reused; {saved}")
+
+
+def show_evidence(evidence: OrderEvidence) -> None:
+    """What the trials say about orders; of pairs only those whose interval excludes 0."""
+    rows, notes, intervals = [], [], 0
+    for answer in evidence.answers:
+        shown = [effect for effect in answer.effects if answer.question not in PAIRS or effect.low * effect.high > 0]
+        rows += [
+            (answer.question, each.of, f"{each.points:+.2f}", f"{each.low:+.2f} to {each.high:+.2f}") for each in shown
+        ]
+        intervals += len(answer.effects)
+        notes += [f"{answer.question}: {_note(answer, len(shown))}"]
+    title = f"What {evidence.trials} trials and {evidence.beginnings} beginnings of their orders say, points of dev F1"
+    terminal.out.print()
+    terminal.table(title, ("effect", "of", "points", "95 % interval"), rows, numeric_from=2)
+    for note in notes:
+        terminal.out.print(Text(note))
+    if intervals:
+        terminal.out.print(Text(f"By chance alone about {intervals / 20:.0f} of {intervals} intervals exclude 0."))
+
+
+def _note(answer: Answer, shown: int) -> str:
+    """What an effect means, and what is not in the table."""
+    if answer.reason:
+        return answer.reason
+    text = answer.meaning
+    if shown < len(answer.effects):
+        text += f"; {len(answer.effects) - shown} more, whose intervals include 0"
+    return text + (f"; unknown: {', '.join(answer.unknown)}" if answer.unknown else "")
 
 
 def show_corpora(data_dir: Path | None) -> None:
@@ -87,6 +128,14 @@ def show_counts(data_dir: Path | None) -> None:
     missing = [row for row in measured if row.measured is None]
     if missing:
         raise InputError(*(Problem(f"{row.corpus}/{row.split}", row.verdict) for row in missing))
+
+
+def show_nodes(rows: Sequence[Mapping[str, str]]) -> None:
+    """The nodes of a cluster and what is wrong with them, to stderr: no result of a command."""
+    terminal.note(f"{len(rows)} nodes")
+    for row in rows:
+        has = f"{row['CPUs']} CPUs, {row['GPUs']} GPUs, munchray {row['munchray']}, torch {row['torch']}"
+        terminal.note(f"  {row['node']:<15}  {row['host']}  {has}  {row[''] or 'fit'}")
 
 
 def show_stages(folder: Path, stages: Sequence[tuple[ListedStage, bool]]) -> None:

@@ -79,7 +79,8 @@ class FinalPlan:
     def retrained(self, contender: Contender, settings: TrialSettings) -> list[Training]:
         """A setting on train and dev, once a fresh seed."""
         both = settings.model_copy(update={"trained_on": "train+dev"})
-        return [Training(contender.job, both.model_copy(update={"seed": seed})) for seed in self.seeds]
+        seeded = [both.model_copy(update={"seed": seed}) for seed in self.seeds]
+        return [Training(contender.job, each, (each.main,)) for each in seeded]
 
     def rerun_score(self, contender: Contender, settings: TrialSettings, scores: Scores) -> float | None:
         """Mean dev F1 of the re-runs; None until all are there."""
@@ -121,11 +122,11 @@ def make_plan(job: Job, top: int, seeds: int, baselines: Sequence[str]) -> Final
     return FinalPlan(tuple(contenders), others, fresh_seeds(job.seed, seeds))
 
 
-def jobs_of(job: Job, plan: FinalPlan) -> dict[str, Job]:
-    """The jobs whose data the plan needs, by name; multi_task reads more splits than others."""
+def jobs_of(job: Job, plan: FinalPlan) -> dict[str, tuple[Job, tuple[str, ...]]]:
+    """The jobs whose data the plan needs, by name, and what is scored; multi_task reads more splits than others."""
     multi = job.model_copy(update={"name": multi_name(job), "regime": "multi_task"})
     known = {job.name: job, multi.name: multi}
-    return {contender.job: known[contender.job] for contender in plan.all()}
+    return {contender.job: (known[contender.job], (job.main,)) for contender in plan.all()}
 
 
 def final_folder(job: Job) -> Path:

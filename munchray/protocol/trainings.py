@@ -26,17 +26,18 @@ from munchray.settings import Job, TrialSettings
 from munchray.tagging.scoring import Counts, macro_f1, total
 from munchray.training.data import DataSpec
 from munchray.training.record import EpochReport, read_result
-from munchray.training.testing import read_test
+from munchray.training.testing import read_test, scored_on
 
 SEEDS = 2**32
 
 
 @dataclass(frozen=True)
 class Training:
-    """One training: its settings with their seed, on the data of which job."""
+    """One training: its settings with their seed, on the data of which job, and what it is scored on then."""
 
     job: str
     settings: TrialSettings
+    tests: tuple[str, ...] = ()
 
 
 class Scores(Protocol):
@@ -75,12 +76,16 @@ class Shelf:
         self.failures: dict[Training, str] = {}
         self._fingerprints = fingerprints
         self._scores: dict[Training, float] = {}
+        self._done: set[Training] = set()
         self.folder_of = cache(self._folder_of)
 
     def finished(self, training: Training) -> bool:
         """Whether it is trained and, where it is to be, scored on test."""
-        last = "result.json" if training.settings.trained_on == "train" else "test.json"
-        return (self.folder_of(training) / last).exists()
+        if training not in self._done:
+            folder = self.folder_of(training)
+            if (folder / "result.json").exists() and set(training.tests) <= scored_on(folder):
+                self._done.add(training)
+        return training in self._done
 
     def dev_score(self, training: Training) -> float | None:
         """As `Scores` says; a training that failed is worse than any."""
@@ -138,11 +143,13 @@ class Trainings:
         """Claim the folder.
 
         Raises:
-            InputError: another process works there; the data differs from what was trained on before.
+            InputError: another process works there; the data differs from what was trained on or scored before.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         self._lock.claim()
-        remember_data(self.folder, {name: spec.fingerprint() for name, spec in data.items()})
+        trained_on = {name: spec.fingerprint() for name, spec in data.items()}
+        tests = {f"test of {name}": mark for spec in data.values() for name, mark in spec.tests.items()}
+        remember_data(self.folder, {**trained_on, **tests})
 
     @property
     def trials_left(self) -> int:
@@ -207,7 +214,7 @@ def remember_data(folder: Path, fingerprints: Mapping[str, str]) -> None:
     known = known_data(folder)
     changed = [name for name, mark in fingerprints.items() if known.get(name, mark) != mark]
     if changed:
-        found = f"the text, tags or embeddings of {', '.join(changed)} changed since these trainings began"
+        found = f"text, tags or embeddings changed since these trainings began: {', '.join(changed)}"
         fix = "Restore them, or give the job another name (--set name=...)"
         raise InputError(Problem(str(folder), found, fix=fix))
     write_json(folder / "data.json", {**known, **fingerprints})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -14,7 +14,7 @@ from munchray.errors import InputError, Problem, nearest
 from munchray.samplers.encoding import MOST_ORDERS_LISTED, Encoding
 from munchray.samplers.order_gp import OrderGp
 from munchray.samplers.sorted_orders import Sorted
-from munchray.samplers.unseen import SpaceExhausted, UnseenSampler
+from munchray.samplers.unseen import Outcome, SpaceExhausted, UnseenSampler
 
 __all__ = ["SAMPLERS", "SpaceExhausted", "UnseenSampler", "make_sampler"]
 
@@ -77,15 +77,18 @@ SAMPLERS: Mapping[str, type[UnseenSampler]] = {
 }
 
 
-def make_sampler(name: str, encoding: Encoding, seed: int) -> UnseenSampler:
+def make_sampler(name: str, encoding: Encoding, seed: int, earlier: Sequence[Outcome] = ()) -> UnseenSampler:
     """The sampler of that name; cheap, so that a job is checked by making it.
+
+    Args:
+        earlier: trials of other studies, from which only ``order_gp`` learns.
 
     Raises:
         InputError: no such sampler, or the space is not for it.
     """
     if name not in SAMPLERS:
         raise InputError(Problem("sampler", f"there is no '{name}'", fix=nearest(name, SAMPLERS)))
-    return SAMPLERS[name](encoding, seed)
+    return OrderGp(encoding, seed, earlier) if name == "order_gp" else SAMPLERS[name](encoding, seed)
 
 
 def _not_listable(encoding: Encoding) -> list[Problem]:

@@ -81,9 +81,9 @@ class Encoding:
         return setting
 
     def encode(self, setting: Mapping[str, Any]) -> dict[str, Any]:
-        """A setting -> the evenly spaced parameters that decode to it."""
-        params = {name: setting[name] for name in self.axes}
-        if self.names:
+        """A setting, or a part of one, -> the parameters that decode to it, those of its order evenly spaced."""
+        params = {name: setting[name] for name in self.axes if name in setting}
+        if "order" in setting:
             keys = self.rule.encode(setting["order"], self.names)
             params.update({KEY + name: key for name, key in keys.items()})
             params.update({LENGTH: len(setting["order"])} if len(self.lengths) > 1 else {})

@@ -19,7 +19,7 @@ In plain Optuna, without anything else of munchray (the example is run by tests/
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from itertools import islice
 
@@ -63,6 +63,11 @@ class OrderGp(UnseenSampler):
 
     Where trials report stages, they share them: an order costs what is left to train.
 
+    Args:
+        earlier: trials of other studies of the same objective, orders of other lengths or breaking the rule included.
+            They are evidence, and nothing else: their settings may be suggested again, and their stages be left to
+            train.
+
     Raises:
         InputError: the space has no orders.
     """
@@ -70,34 +75,40 @@ class OrderGp(UnseenSampler):
     stage_weight = 0.25
     """How much an order still to be trained from its first stage is put off; measured in benchmarks/orders."""
 
-    def __init__(self, encoding: Encoding, seed: int) -> None:
+    def __init__(self, encoding: Encoding, seed: int, earlier: Sequence[Outcome] = ()) -> None:
         super().__init__(encoding, seed)
         if not encoding.names:
             found = "the sampler order_gp searches orders, and the search space has none"
             raise InputError(Problem("order", found, fix="Add one, or use sampler: tpe"))
         self._codec = Codec(encoding)
+        self._earlier = list(earlier)
         self._last_fit: tuple[object, Fit] | None = None
 
     def candidates(self, study: optuna.Study, trial: FrozenTrial) -> Iterator[Setting]:
         """What the model proposes once it can, then random settings."""
         history = self.history(study)
         finished = sorted(history.outcomes.values(), key=lambda outcome: (outcome.ended, outcome.number))
-        outcomes = [outcome for outcome in finished if np.isfinite(outcome.value)]
+        outcomes = [outcome for outcome in (*self._earlier, *finished) if np.isfinite(outcome.value)]
         if len(outcomes) >= RANDOM_TRIALS:
             sign = -1.0 if study.direction == StudyDirection.MINIMIZE else 1.0
-            yield from self._proposals(trial, outcomes, list(history.open.values()), sign)
+            trained = [outcome.setting for outcome in finished]
+            yield from self._proposals(trial, outcomes, trained, list(history.open.values()), sign)
         yield from self.random_settings(trial)
 
     def _proposals(
-        self, trial: FrozenTrial, outcomes: list[Outcome], pending: list[Setting], sign: float
+        self,
+        trial: FrozenTrial,
+        outcomes: list[Outcome],
+        trained: list[Setting],
+        pending: list[Setting],
+        sign: float,
     ) -> Iterator[Setting]:
         evidence = gathered(outcomes, sign)
         yield from self._better_beginnings(evidence)
         posterior, best = self._posterior(outcomes, evidence, pending, sign)
         values = self._values(trial, evidence)
-        trained = [*(outcome.setting for outcome in outcomes), *pending]
         shared = any(outcome.beginnings for outcome in outcomes)
-        stages = StagesLeft(self._codec, trained, values) if shared else None
+        stages = StagesLeft(self._codec, [*trained, *pending], values) if shared else None
         gains = Gains(self._codec, posterior, best, values, stages, self.stage_weight)
         yield from self._ranked(trial, evidence, values, gains, len(outcomes) + len(pending) + SPARE)
 

@@ -69,11 +69,11 @@ class History:
             if trial.state.is_finished() and self._is_whole(trial):
                 self._note(trial)
         left = [trial for trial in unread if not trial.state.is_finished()]
-        self.open = {trial.number: self._encoding.decode(_params(trial)) for trial in left if self._is_whole(trial)}
+        self.open = {trial.number: self._encoding.decode(params_of(trial)) for trial in left if self._is_whole(trial)}
         self._progress = (len(trials), [trial.number for trial in left])
 
     def _note(self, trial: FrozenTrial) -> None:
-        setting = self._encoding.decode(_params(trial))
+        setting = self._encoding.decode(params_of(trial))
         tried = identity(setting)
         self.tried.add(tried)
         if trial.state == TrialState.FAIL:
@@ -86,7 +86,7 @@ class History:
             self.outcomes[trial.number] = Outcome(trial.number, setting, value, beginnings, trial.datetime_complete)
 
     def _is_whole(self, trial: FrozenTrial) -> bool:
-        return _params(trial).keys() >= self._encoding.distributions.keys()
+        return params_of(trial).keys() >= self._encoding.distributions.keys()
 
 
 class UnseenSampler(BaseSampler):  # type: ignore[misc]  # optuna is not typed for us
@@ -173,8 +173,8 @@ class UnseenSampler(BaseSampler):  # type: ignore[misc]  # optuna is not typed f
         return history.tried | pending, history.lasting | pending
 
 
-def _params(trial: FrozenTrial) -> dict[str, Any]:
-    """Also of a trial enqueued by hand, which waits with its parameters aside."""
+def params_of(trial: FrozenTrial) -> dict[str, Any]:
+    """Its parameters; also those of a trial enqueued by hand, which waits with its parameters aside."""
     return {**trial.system_attrs.get("fixed_params", {}), **trial.params}
 
 

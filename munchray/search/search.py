@@ -15,12 +15,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Protocol
 
 from munchray.errors import InputError, Problem
 from munchray.files import digest, read_json, write_json
 from munchray.samplers.by_name import make_sampler
 from munchray.samplers.encoding import Encoding
+from munchray.search.earlier import EarlierSearch
 from munchray.search.lock import FolderLock
 from munchray.search.study import Study, Suggestion
 from munchray.settings import Job, TrialSettings
@@ -38,6 +40,10 @@ EPOCH_METRICS = (
     "epoch",
     "stage",
 )
+
+
+NOT_TRACKED = ("search_space", "corpora", "first_orders")
+"""Keys of a job that are no parameter of its run in MLflow, but stand in its job.json."""
 
 
 class Watcher(Protocol):
@@ -79,7 +85,7 @@ class Search:
 
     Raises:
         InputError: another process runs this search; the job differs from the one the search was started with; nothing
-            to resume; the space does not fit the sampler.
+            to resume; the space does not fit the sampler; a search to learn from does not compare.
     """
 
     def __init__(self, job: Job, watcher: Watcher, *, resume: bool = False) -> None:
@@ -91,6 +97,7 @@ class Search:
         if self.folder.exists():
             self._lock.claim()
         make_sampler(job.sampler, Encoding(job.search_space, job.order_rule(), job.auxiliaries), job.seed)
+        self._earlier = [EarlierSearch(named, job) for named in job.warm_start]
         uri = job.tracking_uri or default_uri(self.folder)
         self._tracker = Tracker(uri, job.name, search_id(job), watcher.warn)
 
@@ -98,29 +105,34 @@ class Search:
         """Do in the background what `start` would take seconds for; writes nothing yet."""
         self._tracker.get_ready()
 
-    def start(self, data_fingerprint: str) -> None:
+    def start(self, data_fingerprint: str, corpora: Mapping[str, str] = MappingProxyType({})) -> None:
         """Open the search's run in MLflow and note the job.
+
+        Args:
+            corpora: fingerprints of what each holds and its embeddings, for searches that learn from this one.
 
         Raises:
             InputError: the storage cannot be written; MLflow cannot be reached; or text or embeddings differ from
-                those the search started with.
+                those the search started with, or from those of a search to learn from.
         """
         check_same_data(self.folder, data_fingerprint)
+        for earlier in self._earlier:
+            earlier.check_corpora(corpora)
         self.folder.mkdir(parents=True, exist_ok=True)
         self._lock.claim()
         described = self.job.model_dump(mode="json")
-        params = {key: value for key, value in described.items() if key not in ("search_space", "corpora")}
+        params = {key: value for key, value in described.items() if key not in NOT_TRACKED}
         texts = {"job.json": json.dumps(described, indent=2)}
         self._tracker.start_search(params, {"munchray.data": data_fingerprint}, texts)
-        write_json(self.folder / "job.json", {"job": described, "data": data_fingerprint})
+        write_json(self.folder / "job.json", {"job": described, "data": data_fingerprint, "corpora": dict(corpora)})
+        self._study.try_first(self.job.first_orders)
         self._say_again()
 
     @cached_property
     def _study(self) -> Study:
-        job = self.job
-        return Study.open(
-            self.folder, job.name, job.search_space, job.order_rule(), job.auxiliaries, job.sampler, job.seed
-        )
+        job, earlier = self.job, [outcome for search in self._earlier for outcome in search.outcomes]
+        space, rule, names = job.search_space, job.order_rule(), job.auxiliaries
+        return Study.open(self.folder, job.name, space, rule, names, job.sampler, job.seed, earlier=earlier)
 
     @cached_property
     def _interrupted(self) -> list[Suggestion]:

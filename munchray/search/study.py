@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -20,6 +20,7 @@ from munchray.errors import InputError, Problem
 from munchray.orders import OrderRule, order_text
 from munchray.samplers.by_name import SpaceExhausted, UnseenSampler, make_sampler
 from munchray.samplers.encoding import Encoding
+from munchray.samplers.unseen import Outcome, params_of
 from munchray.settings.space import SearchSpace
 
 JOURNAL = "study.journal"
@@ -68,16 +69,18 @@ class Study:
         seed: int,
         *,
         repair: bool = True,
+        earlier: Sequence[Outcome] = (),
     ) -> Study:
         """Create or continue ``folder/study.journal``.
 
         Args:
+            earlier: what other searches found, for a sampler that learns from it.
             repair: end the trials that a killed process left half suggested; False while another process may search.
 
         Raises:
             InputError: the space and the sampler do not fit, or the file is not a journal or cannot be written.
         """
-        sampler = make_sampler(sampler_name, Encoding(space, rule, auxiliaries), seed)
+        sampler = make_sampler(sampler_name, Encoding(space, rule, auxiliaries), seed, earlier)
         path = folder / JOURNAL
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -99,6 +102,18 @@ class Study:
     def size(self) -> int | None:
         """How many settings the space has; None when a continuous range makes them countless."""
         return self._encoding.size
+
+    def try_first(self, settings: Iterable[Mapping[str, Any]]) -> None:
+        """Settings, or parts of them such as an order alone, to be suggested next; the sampler chooses the rest.
+
+        Whatever some trial has, or waits to have, is left out: what is told twice is tried once.
+        """
+        trials = self._study.get_trials(deepcopy=False)
+        tried = [params_of(trial).items() for trial in trials if not self._is_lost(trial)]
+        for setting in settings:
+            wanted = self._encoding.encode(setting)
+            if not any(params >= wanted.items() for params in tried):
+                self._study.enqueue_trial(wanted)
 
     def suggest(self) -> Suggestion | None:
         """A setting that no trial has; None when every one was tried."""
@@ -187,6 +202,10 @@ class Study:
 
     def _is_whole(self, trial: FrozenTrial) -> bool:
         return bool(trial.params.keys() >= self._encoding.distributions.keys())
+
+    def _is_lost(self, trial: FrozenTrial) -> bool:
+        """A killed process left it half suggested."""
+        return bool(trial.state == TrialState.FAIL and not self._is_whole(trial))
 
     def _set_attributes(self, number: int, attributes: Mapping[str, Any]) -> None:
         for name, value in attributes.items():

@@ -6,24 +6,19 @@ goes on by starting a new Tune experiment over what is left; Tune's own restore,
 
 from __future__ import annotations
 
-import os
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, Protocol
 
-# Before Ray is imported.
-os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
-os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-
-import ray
 from ray import tune
 from ray.tune.experiment import Trial
 from ray.tune.search import Searcher
 
-from munchray.errors import InputError, Interrupted, Problem
+from munchray.cluster import nodes
+from munchray.errors import Interrupted
 from munchray.search import worker
 from munchray.search.search import Handout
 from munchray.settings import Job
@@ -33,46 +28,10 @@ from munchray.training.record import EpochReport
 MOST_FAILURES = 2
 """Retries of a trial whose process died; each goes on from its last checkpoint."""
 
+LOOK_AGAIN = 5.0
+"""Seconds between looks at the nodes of the cluster."""
+
 REPORT_FIELDS = tuple(field.name for field in fields(EpochReport))
-
-
-def connect(address: str | None) -> None:
-    """Start Ray on this machine, or join the cluster at ``address``.
-
-    Raises:
-        InputError: there is no cluster at the address.
-    """
-    try:
-        ray.init(address=address, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
-    except (ConnectionError, ValueError, RuntimeError) as error:
-        found = f"no Ray cluster answers at '{address}' ({str(error).splitlines()[0]})"
-        fix = "Start one with `ray start --head`, or leave --address out to use this machine"
-        raise InputError(Problem("--address", found, fix=fix)) from error
-
-
-def slots(job: Job) -> int:
-    """How many trials of a job the connected cluster runs at once.
-
-    Raises:
-        InputError: not even one, or fewer than ``concurrent_trials``.
-    """
-    cluster, wanted = ray.cluster_resources(), job.resources_per_trial
-    needs = {"CPU": wanted.cpu, "GPU": wanted.gpu}
-    most = {kind: int(cluster.get(kind, 0) / need + 1e-9) for kind, need in needs.items() if need}
-    has = f"the cluster has {cluster.get('CPU', 0):g} CPUs and {cluster.get('GPU', 0):g} GPUs"
-    problems = [
-        Problem(f"job {job.name}", f"resources_per_trial.{kind.lower()} is {needs[kind]:g} but {has}")
-        for kind, count in most.items()
-        if count < 1
-    ]
-    room = min(most.values())
-    if not problems and job.concurrent_trials and job.concurrent_trials > room:
-        found = f"concurrent_trials is {job.concurrent_trials} but {has}"
-        fix = "Lower it, or leave it out to use all there is"
-        problems.append(Problem(f"job {job.name}", found, f"at most {room}", fix))
-    if problems:
-        raise InputError(*problems)
-    return job.concurrent_trials or room
 
 
 class Trials(Protocol):
@@ -110,7 +69,7 @@ class Trials(Protocol):
         """Nothing runs any more; whether all trials have ended."""
 
 
-def run(search: Trials, data: Mapping[str, DataSpec], concurrent: int) -> None:
+def run(search: Trials, data: Mapping[str, DataSpec]) -> None:
     """Run what is left of a search or a protocol.
 
     Args:
@@ -119,17 +78,17 @@ def run(search: Trials, data: Mapping[str, DataSpec], concurrent: int) -> None:
     Raises:
         Interrupted: the user stopped it.
     """
-    run_with(search, _trainable(search, data), concurrent)
+    run_with(search, _trainable(search, data))
 
 
-def run_with(search: Trials, trainable: Any, concurrent: int) -> None:
+def run_with(search: Trials, trainable: Any) -> None:
     """The same with any trainable that reports as `worker.train` does.
 
     Raises:
         Interrupted: the user stopped it.
     """
     if search.trials_left > 0:
-        _tuner(search, trainable, concurrent).fit()
+        _tuner(search, trainable).fit()
     if not search.close():
         raise Interrupted("finished trials are kept; the same command goes on where this stopped")
 
@@ -139,11 +98,11 @@ def _trainable(search: Trials, data: Mapping[str, DataSpec]) -> Any:
     # A trial that was given no GPU leaves those it may see to others.
     device = job.device if job.resources_per_trial.gpu else "cpu"
     stages = str(Path(job.stage_folder).resolve())  # a worker runs in a folder of its own
-    shared = worker.Shared(data, device, job.resources_per_trial.cpu, stages, job.stages_gb)
+    shared = worker.Shared(data, device, job.resources_per_trial.cpu, stages, job.stages_gb, job.hung_minutes)
     return tune.with_parameters(worker.train, shared=shared)
 
 
-def _tuner(search: Trials, trainable: Any, concurrent: int) -> tune.Tuner:
+def _tuner(search: Trials, trainable: Any) -> tune.Tuner:
     job = search.job
     resources = {"cpu": job.resources_per_trial.cpu, "gpu": job.resources_per_trial.gpu}
     return tune.Tuner(
@@ -151,7 +110,6 @@ def _tuner(search: Trials, trainable: Any, concurrent: int) -> tune.Tuner:
         tune_config=tune.TuneConfig(
             search_alg=StudySearcher(search),
             num_samples=search.trials_left,
-            max_concurrent_trials=concurrent,
             trial_name_creator=_trial_name,
             trial_dirname_creator=_trial_name,
             reuse_actors=True,  # a process start and the import of torch once a core, not once a trial
@@ -167,22 +125,37 @@ def _tuner(search: Trials, trainable: Any, concurrent: int) -> tune.Tuner:
 
 
 class StudySearcher(Searcher):  # type: ignore[misc]
-    """Hands trials to Tune."""
+    """Hands trials to Tune: as many at once as the cluster has room for, now that nodes have come or gone.
+
+    A trial is suggested when it can start and not before: by then more is known.
+    """
 
     def __init__(self, search: Trials) -> None:
         super().__init__()
         self._search = search
+        self._running: set[str] = set()
+        self._room = 0
+        self._looked = -math.inf
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         """The next trial, that there is none, or (None) that Tune should ask again."""
+        if len(self._running) >= self._room_now():
+            return None
         trial = self._search.hand_out()
         if trial is None:
             return None if self._search.more_later else str(Searcher.FINISHED)
+        self._running.add(trial_id)
         settings = trial.settings.model_dump(mode="json")
         return {"number": trial.number, "job": trial.job, "settings": settings, "folder": str(trial.folder)}
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """Nothing: `SearchCallback` tells the search."""
+        """Room for another; `SearchCallback` tells the search."""
+        self._running.discard(trial_id)
+
+    def _room_now(self) -> int:
+        if time.monotonic() - self._looked > LOOK_AGAIN:
+            self._room, self._looked = nodes.room(self._search.job), time.monotonic()
+        return self._room
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: the study is the state."""

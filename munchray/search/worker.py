@@ -17,6 +17,7 @@ from munchray.training.machine import device_for, use_threads
 from munchray.training.stages import open_store
 from munchray.training.testing import score_test
 from munchray.training.trial import run_trial
+from munchray.training.watchdog import watched
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,7 @@ class Shared:
         device: as the job has it.
         threads: of each trial.
         stage_folder, stages_gb: the stage store, as the job has it.
+        hung_minutes: without progress, after which a trial's process ends.
     """
 
     data: Mapping[str, DataSpec]
@@ -35,6 +37,7 @@ class Shared:
     threads: float
     stage_folder: str
     stages_gb: float
+    hung_minutes: float
 
 
 def train(config: Mapping[str, Any], shared: Shared) -> None:
@@ -57,7 +60,7 @@ def train(config: Mapping[str, Any], shared: Shared) -> None:
 def _train(settings: TrialSettings, data: DataSpec, shared: Shared, folder: Path) -> None:
     use_threads(shared.threads)
     device = device_for(shared.device)
-    with memory.advice(settings.batch_size, device):
+    with memory.advice(settings.batch_size, device), watched(shared.hung_minutes) as tick:
         run_trial(
             settings,
             data.open(settings),
@@ -65,6 +68,7 @@ def _train(settings: TrialSettings, data: DataSpec, shared: Shared, folder: Path
             device=device,
             stage_store=open_store(shared.stage_folder, shared.stages_gb, print),  # into the worker's log
             report=lambda report: tune.report(asdict(report)),
+            tick=tick,
         )
         if settings.trained_on == "train+dev":  # nothing is left to choose
             score_test(folder, settings, data, device)

@@ -23,6 +23,10 @@ class Choices:
         """Every value, for a grid."""
         return self.values
 
+    def allows(self, value: Any) -> bool:
+        """Whether it is one of them."""
+        return _is_number(value) and value in self.values
+
     def as_written(self) -> list[Number]:
         """As in a search-space file."""
         return list(self.values)
@@ -51,6 +55,12 @@ class Range:
             return None
         count = int((self.high - self.low) / step + 1e-9) + 1
         return tuple(self.low + place * step for place in range(count))
+
+    def allows(self, value: Any) -> bool:
+        """Whether it lies in the range, and on a step."""
+        points = self.points()
+        inside = _is_number(value) and self.low <= value <= self.high
+        return inside and (points is None or any(abs(value - point) < 1e-9 for point in points))
 
     def as_written(self) -> dict[str, Any]:
         """As in a search-space file."""
@@ -85,3 +95,7 @@ class OrderSpace:
         written = {"of": "auxiliaries", "adjacent": "different_type" if self.adjacent_differ else "any"}
         given = {key: length for key, length in lengths.items() if length is not None}
         return {**written, "length": given} if given else written
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

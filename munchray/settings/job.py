@@ -10,6 +10,7 @@ from pydantic import BaseModel, Field, Strict, ValidationInfo, field_validator
 from munchray.corpora.catalogue import known_corpora
 from munchray.orders import OrderRule
 from munchray.settings.documents import KeyPath
+from munchray.settings.first_orders import Entry, entry_mistakes, read_entries
 from munchray.settings.mistakes import STRICT, Mistake, RuleError, expecting, raise_any, shown
 from munchray.settings.rules import (
     corpus_mistakes,
@@ -31,7 +32,7 @@ NonNegativeNumber = Annotated[float, Strict(), Field(ge=0, allow_inf_nan=False),
 Column = Annotated[int, Strict(), expecting("a whole number (-1 is the last column)")]
 Text = Annotated[str, Field(min_length=1), expecting("text that is not empty")]
 
-# What may differ between a search and its continuation: none of it changes the result of a trial.
+# What may differ between a search and its continuation: none of it changes the result of a trial, or what was tried.
 FREE_TO_CHANGE = {
     "name",
     "trials",
@@ -43,6 +44,9 @@ FREE_TO_CHANGE = {
     "data_dir",
     "features",
     "stages_gb",
+    "hung_minutes",
+    "first_orders",
+    "warm_start",
 }
 
 
@@ -82,6 +86,8 @@ class Job(TrainingSettings):
     corpora: dict[SafeName, OwnCorpus] = Field(default={}, validate_default=True)
     sampler: Literal["order_gp", "tpe", "random", "grid", "sorted"] = "tpe"
     search_space: SearchSpace
+    first_orders: tuple[Entry, ...] = ()
+    warm_start: tuple[Text, ...] = ()
     embeddings: tuple[Any, ...]
     name: SafeName
     trials: PositiveInt = 20
@@ -94,6 +100,7 @@ class Job(TrainingSettings):
     data_dir: Text | None = None
     features: Text | None = None
     stages_gb: NonNegativeNumber = 50.0
+    hung_minutes: PositiveNumber = 30.0
 
     @field_validator("corpora")
     @classmethod
@@ -128,6 +135,29 @@ class Job(TrainingSettings):
             mistakes += order_mistakes(order, job["regime"], job["auxiliaries"], types)
         raise_any(mistakes)
         return space.model_copy(update={"order": order})
+
+    @field_validator("first_orders", mode="before")
+    @classmethod
+    def _first_orders_are_entries(cls, raw: Any) -> tuple[Entry, ...]:
+        return read_entries(raw)
+
+    @field_validator("first_orders")
+    @classmethod
+    def _first_orders_fit(cls, entries: tuple[Entry, ...], info: ValidationInfo) -> tuple[Entry, ...]:
+        job = info.data
+        if {"search_space", "auxiliaries", "corpora"} <= job.keys():
+            types = _entity_types(job["corpora"])
+            raise_any(entry_mistakes(entries, job["search_space"], job["auxiliaries"], types))
+        return entries
+
+    @field_validator("warm_start")
+    @classmethod
+    def _warm_start_has_a_learner(cls, searches: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        sampler = info.data.get("sampler")
+        if searches and sampler not in (None, "order_gp"):
+            found = f"warm_start, but the sampler {sampler} learns only from its own trials"
+            raise_any([Mistake(("warm_start",), found, fix="Set sampler: order_gp, or leave warm_start out")])
+        return searches
 
     @field_validator("embeddings")
     @classmethod

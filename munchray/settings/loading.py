@@ -104,6 +104,9 @@ def _path_places(values: dict[str, Any]) -> Iterator[tuple[KeyPath, Any]]:
             yield ("corpora", name, "folder"), corpus
     if "embeddings" in values:
         yield from _texts_in(values["embeddings"], ("embeddings",))
+    for keys, holder in _texts_in(values.get("warm_start"), ("warm_start",)):
+        if "/" in holder[keys[-1]]:  # else it names a search of the storage
+            yield keys, holder
 
 
 def _texts_in(holder: Any, keys: KeyPath) -> Iterator[tuple[KeyPath, Any]]:
@@ -116,4 +119,4 @@ def _texts_in(holder: Any, keys: KeyPath) -> Iterator[tuple[KeyPath, Any]]:
 
 
 def _is_folder(keys: KeyPath) -> bool:
-    return keys[0] in FOLDERS or keys[0] == "corpora"
+    return keys[0] in (*FOLDERS, "corpora", "warm_start")

@@ -95,6 +95,10 @@ class DataSpec:
         """Of all text, tags and embeddings: a trial's result depends on nothing else but its settings."""
         return digest(*(f"{name}={value}" for name, value in sorted(self.contents.items())), *self.embeddings)
 
+    def marks(self) -> dict[str, str]:
+        """Fingerprints of each corpus's text, tags and features."""
+        return {name: digest(contents, *self.embeddings) for name, contents in self.contents.items()}
+
     def load(self, corpus: str, split: str) -> tuple[Sentence, ...]:
         """The sentences of one split."""
         return load_split(self.sources[corpus], split, self.limits.get(split))
@@ -105,7 +109,7 @@ class DataSpec:
         Raises:
             WorkError: a corpus or the feature store is not what it was when the job was prepared.
         """
-        names = (settings.main, *settings.auxiliaries)
+        names, marks = (settings.main, *settings.auxiliaries), self.marks()
         opened = {name: self._open(name, settings.tag_scheme) for name in names}
         train = {name: splits["train"] for name, (splits, _) in opened.items()}
         dev = {name: splits["dev"] for name, (splits, _) in opened.items() if "dev" in splits}
@@ -115,7 +119,7 @@ class DataSpec:
             train=train,
             dev=dev,
             tag_sets={name: tags for name, (_, tags) in opened.items()},
-            fingerprints={name: digest(self.contents[name], *self.embeddings) for name in names},
+            fingerprints={name: marks[name] for name in names},
         )
 
     def open_test(self, corpus: str) -> Split:

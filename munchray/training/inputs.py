@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from munchray.corpora.catalogue import CorpusSource, entity_types, find_corpus, load_split
+from munchray.corpora.catalogue import CorpusSource, entity_types, find_corpus, load_split, split_file
 from munchray.corpora.reader import Sentence
 from munchray.errors import InputError, Problem
 from munchray.features import store
@@ -31,24 +31,40 @@ class Inputs:
     corpora: dict[str, dict[str, tuple[Sentence, ...]]]
     tests: dict[str, tuple[Sentence, ...]] = field(default_factory=dict)
 
+    def files(self) -> list[Path]:
+        """The files that were read; generated corpora have none."""
+        splits = {name: [*texts, *(["test"] if name in self.tests else [])] for name, texts in self.corpora.items()}
+        return [
+            split_file(name, source.folder, split).resolve()
+            for name, source in self.sources.items()
+            if source.folder
+            for split in splits[name]
+        ]
 
-def read_inputs(job: Job, *, with_test: bool = False) -> Inputs:
+
+Texts = dict[tuple[CorpusSource, str, int | None], tuple[Sentence, ...]]
+"""Splits that were read, by source, split and limit: several jobs share them."""
+
+
+def read_inputs(job: Job, *, tests: Sequence[str] = (), texts: Texts | None = None) -> Inputs:
     """Find every embedding and read every corpus that a job names; see that its folders can be written.
 
     Args:
-        with_test: the test splits of scored corpora as well, to be embedded.
+        tests: corpora whose test split is to be scored, so to be embedded as well.
+        texts: what has been read for other jobs; what is read now is added.
 
     Raises:
         InputError: every mistake in them.
     """
     problems: list[Problem] = []
     specs, sources = _specs(job, problems), _sources(job, problems)
-    corpora = _load_all(sources, _splits_of(job), _limits(job), problems)
-    tests = _load_tests(job, sources, problems) if with_test else {}
+    texts = {} if texts is None else texts
+    corpora = _load_all(sources, _splits_of(job), _limits(job), texts, problems)
+    scored = _load_tests({name: sources[name] for name in tests if name in sources}, texts, problems)
     problems += _unwritable(job)
     if problems:
         raise InputError(*problems)
-    return Inputs(specs, sources, corpora, tests)
+    return Inputs(specs, sources, corpora, scored)
 
 
 def prepare(job: Job, progress: Callable[[str], None], inputs: Inputs | None = None) -> DataSpec:
@@ -152,28 +168,35 @@ def _load_all(
     sources: Mapping[str, CorpusSource],
     splits: Mapping[str, Sequence[str]],
     limits: Mapping[str, int | None],
+    texts: Texts,
     problems: list[Problem],
 ) -> dict[str, dict[str, tuple[Sentence, ...]]]:
     corpora: dict[str, dict[str, tuple[Sentence, ...]]] = {name: {} for name in sources}
     for name, source in sources.items():
         for split in splits[name]:
             with _collected(problems):
-                corpora[name][split] = load_split(source, split, limits[split])
+                corpora[name][split] = _load(source, split, limits[split], texts)
         with _collected(problems):
             _check_types(name, corpora[name])
     return corpora
 
 
 def _load_tests(
-    job: Job, sources: Mapping[str, CorpusSource], problems: list[Problem]
+    sources: Mapping[str, CorpusSource], texts: Texts, problems: list[Problem]
 ) -> dict[str, tuple[Sentence, ...]]:
     """Whole: `max_sentences` shortens what is trained on and what chooses, never what is reported."""
     tests = {}
     for name, source in sources.items():
-        if "dev" in _splits_of(job)[name]:
-            with _collected(problems):
-                tests[name] = load_split(source, "test")
+        with _collected(problems):
+            tests[name] = _load(source, "test", None, texts)
     return tests
+
+
+def _load(source: CorpusSource, split: str, limit: int | None, texts: Texts) -> tuple[Sentence, ...]:
+    place = (source, split, limit)
+    if place not in texts:
+        texts[place] = load_split(source, split, limit)
+    return texts[place]
 
 
 def _check_types(name: str, splits: Mapping[str, Sequence[Sentence]]) -> None:

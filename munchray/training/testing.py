@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from munchray.errors import WorkError
-from munchray.files import digest, read_json, write_json
+from munchray.files import read_json, write_json
 from munchray.settings import TrialSettings
 from munchray.tagging.scoring import Counts
 from munchray.tagging.weights import load_model
@@ -20,38 +20,43 @@ class FinalScore:
     """What a model came to on test.
 
     Args:
-        sentences: counts of each test sentence, of each corpus that the regime scores.
-        data: fingerprint of the test text and tags.
+        sentences: counts of each test sentence, by corpus.
+        data: fingerprint of the text and tags, by corpus.
     """
 
     sentences: dict[str, list[Counts]]
-    data: str
+    data: dict[str, str]
 
 
 def score_test(folder: Path, settings: TrialSettings, data: DataSpec, device: str) -> FinalScore:
-    """Score the finished model of a trial on test and write ``test.json``; one that has been scored is only read.
+    """Score the finished model of a trial on the tests of ``data`` and write ``test.json``; what is there is only read.
+
+    Only multi_task has heads for several corpora that are scored; more of them may be asked for later.
 
     Raises:
-        WorkError: test is not what it was when this model was scored; the trial has not finished.
+        WorkError: a test split is not what it was when this model was scored on it.
     """
-    corpora = scored_corpora(settings)
-    fingerprint = digest(*(data.tests[corpus] for corpus in corpora))
-    if (folder / "test.json").exists():
-        score = read_test(folder)
-        if score.data != fingerprint:
-            raise WorkError(f"{folder} was scored on another test split; a model is scored once")
-        return score
+    known = read_test(folder) if scored_on(folder) else FinalScore({}, {})
+    changed = [corpus for corpus, mark in known.data.items() if data.tests.get(corpus, mark) != mark]
+    if changed:
+        raise WorkError(f"{folder} was scored on another test split of {', '.join(changed)}; a model is scored once")
+    able = (settings.main, *(settings.auxiliaries if settings.regime == "multi_task" else ()))
+    wanted = [corpus for corpus in able if corpus in data.tests and corpus not in known.data]
+    if not wanted:
+        return known
     tagger = load_model(folder / "model")[0].to(device)
-    score = FinalScore({c: loop.score(tagger, data.open_test(c), c) for c in corpora}, fingerprint)
-    counts = {c: [dataclasses.astuple(each) for each in sentences] for c, sentences in score.sentences.items()}
-    write_json(folder / "test.json", {"data": fingerprint, "sentences": counts})
+    sentences = {corpus: loop.score(tagger, data.open_test(corpus), corpus) for corpus in wanted}
+    marks = {corpus: data.tests[corpus] for corpus in wanted}
+    score = FinalScore({**known.sentences, **sentences}, {**known.data, **marks})
+    counts = {corpus: [dataclasses.astuple(each) for each in found] for corpus, found in score.sentences.items()}
+    write_json(folder / "test.json", {"data": score.data, "sentences": counts})
     return score
 
 
-def scored_corpora(settings: TrialSettings) -> tuple[str, ...]:
-    """Main, and for multi_task all the others: the corpora whose dev chooses and whose test is scored."""
-    others = settings.auxiliaries if settings.regime == "multi_task" else ()
-    return (settings.main, *others)
+def scored_on(folder: Path) -> set[str]:
+    """The corpora that the model of a trial has been scored on."""
+    path = folder / "test.json"
+    return set(read_json(path)["data"]) if path.exists() else set()
 
 
 def read_test(folder: Path) -> FinalScore:
@@ -64,6 +69,5 @@ def read_test(folder: Path) -> FinalScore:
     if not path.exists():
         raise WorkError(f"{folder} has not been scored on test")
     values = read_json(path)
-    return FinalScore(
-        {c: [Counts(*counts) for counts in each] for c, each in values["sentences"].items()}, values["data"]
-    )
+    sentences = {corpus: [Counts(*counts) for counts in each] for corpus, each in values["sentences"].items()}
+    return FinalScore(sentences, values["data"])

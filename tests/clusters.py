@@ -1,0 +1,142 @@
+"""Real Ray clusters of several nodes on this machine; a node is a process group that can be killed."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+
+RAY = str(Path(sys.executable).with_name("ray"))
+FAST_DETECTION = {  # of nodes that died: a second instead of some ten
+    "RAY_health_check_initial_delay_ms": "1000",
+    "RAY_health_check_period_ms": "500",
+    "RAY_health_check_timeout_ms": "1000",
+    "RAY_health_check_failure_threshold": "3",
+}
+
+
+JOB = """
+main: sample-disease-1
+auxiliaries: [sample-disease-2, sample-gene-1, sample-species-1]
+regime: stack
+search_space: {order: {of: auxiliaries, length: 2}}
+sampler: grid
+embeddings: [{train: {characters: forward, hidden_size: 16, epochs: 1}}]
+trials: 4
+hidden_size: 16
+batch_size: 8
+max_epochs: 2
+max_sentences: {train: 80, dev: 40}
+"""
+
+
+def free_port():
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return found.getsockname()[1]
+
+
+def own_address():
+    """Of this machine towards others: Ray puts it in the place of 127.0.0.1. Nothing is sent."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as found:
+        found.connect(("192.0.2.1", 1))
+        return found.getsockname()[0]
+
+
+class Cluster:
+    """A head and some workers, ended with all their processes.
+
+    All share a folder, which real nodes do not: a job that brings code along must run on a head alone, or one node
+    unpacks it where another one runs it.
+
+    Args:
+        folder: short, for the names of Ray's sockets are limited.
+        cpus: of the head.
+        dashboard: whether jobs can be submitted.
+    """
+
+    def __init__(self, folder, cpus=0, dashboard=False):
+        self.folder = folder
+        self.port, self.dashboard_port = free_port(), free_port()
+        self.host = own_address()
+        self.address = f"{self.host}:{self.port}"
+        self.dashboard = f"http://127.0.0.1:{self.dashboard_port}"
+        self.token = secrets.token_hex(32)
+        self.env = {**os.environ, **FAST_DETECTION, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": self.token}
+        self.env |= {"RAY_USAGE_STATS_ENABLED": "0", "OMP_NUM_THREADS": "1"}
+        self.env["PATH"] = os.pathsep.join([str(Path(RAY).parent), os.environ["PATH"]])  # `python` of a job
+        self.nodes = []
+        served = f"--include-dashboard={str(dashboard).lower()}"
+        ports = [f"--port={self.port}", f"--dashboard-port={self.dashboard_port}"]
+        self._start(["--head", *ports, served, f"--num-cpus={cpus}", f"--temp-dir={folder}"])
+
+    def add(self, cpus=1, hide=None):
+        """Start a worker node; ``hide`` is a folder that it sees empty, as one that is not mounted there."""
+        hidden = [
+            "unshare",
+            "--map-root-user",
+            "--mount",
+            "sh",
+            "-c",
+            f'mount -t tmpfs none "{hide}" && exec "$@"',
+            "sh",
+        ]
+        self._start([f"--address={self.address}", f"--num-cpus={cpus}"], hidden if hide else [])
+        return len(self.nodes) - 1
+
+    def _start(self, words, before=()):
+        log = (Path(self.folder) / f"node{len(self.nodes)}.log").open("w")
+        command = [*before, RAY, "start", "--block", "--object-store-memory=80000000", "--disable-usage-stats"]
+        command += [f"--node-ip-address={self.host}", f"--dashboard-agent-listen-port={free_port()}", *words]
+        before = self._raylets()
+        node = subprocess.Popen(command, env=self.env, stdout=log, stderr=log, start_new_session=True)
+        self.nodes.append(node)
+        end = time.monotonic() + 90
+        while self._raylets() == before:
+            if node.poll() is not None or time.monotonic() > end:
+                self.close()
+                raise AssertionError(Path(log.name).read_text())
+            time.sleep(0.3)
+
+    def _raylets(self):
+        """Process ids of the raylets of this cluster."""
+        found = set()
+        for process in psutil.process_iter(["name", "cmdline"]):
+            if process.info["name"] == "raylet" and any(self.address in word for word in process.info["cmdline"] or []):
+                found.add(process.pid)
+        return found
+
+    def kill(self, number):
+        """A node is gone, as if its power had failed."""
+        node = psutil.Process(self.nodes[number].pid)
+        for process in [node, *node.children(recursive=True)]:
+            process.kill()
+        self.nodes[number].wait()
+
+    def close(self):
+        for number, node in enumerate(self.nodes):
+            if node.poll() is None:
+                self.kill(number)
+        for process in psutil.process_iter(["cmdline"]):  # agents outlive their raylet
+            if any(str(self.folder) in word for word in process.info["cmdline"] or []):
+                process.send_signal(signal.SIGKILL)
+
+
+def tiny_job(folder):
+    """A job file of seconds: four orders of two auxiliaries."""
+    path = folder / "tiny.yaml"
+    path.write_text(JOB + f"storage: {folder / 'runs'}\n")
+    return path
+
+
+def searched(job_file, env, address, *more):
+    """The command, to its end."""
+    command = [sys.executable, "-m", "munchray", "search", str(job_file), "--address", address, *more]
+    return subprocess.run(command, capture_output=True, text=True, cwd=job_file.parent, timeout=400, env=env)

@@ -1,0 +1,92 @@
+"""Searches on real Ray clusters of several nodes: looked at before, followed while nodes come and go."""
+
+import subprocess
+import sys
+import tempfile
+import time
+
+import pytest
+from clusters import Cluster, searched, tiny_job
+
+from munchray.search.results import ranking
+from munchray.settings import load_job
+from munchray.training.record import read_result
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    with tempfile.TemporaryDirectory(prefix="ray", dir="/tmp") as folder:
+        made = Cluster(folder)
+        made.add(cpus=1)
+        made.add(cpus=1)
+        yield made
+        made.close()
+
+
+@pytest.fixture
+def job_file(tmp_path):
+    return tiny_job(tmp_path)
+
+
+def test_a_search_runs_on_every_node_and_gives_what_one_machine_gives(cluster, job_file):
+    done = searched(job_file, cluster.env, cluster.address)
+    assert done.returncode == 0, done.stderr
+    assert "3 nodes" in done.stderr
+    assert done.stderr.count(" fit") == 3
+    assert "2 at a time" in done.stderr
+    there = {t.order: t for t in ranking(load_job(job_file)).trials}
+    alone = ["--set", "name=alone"]
+    here = subprocess.run(
+        [sys.executable, "-m", "munchray", "search", str(job_file), *alone],
+        capture_output=True,
+        text=True,
+        cwd=job_file.parent,
+    )
+    assert here.returncode == 0, here.stderr
+    for trial in ranking(load_job(job_file, ["name=alone"])).trials:
+        folder = job_file.parent / "runs"
+        results = [
+            read_result(folder / name / "trials" / f"{number:04d}").weights_digest
+            for name, number in (("tiny", there[trial.order].number), ("alone", trial.number))
+        ]
+        assert results[0] == results[1]
+    assert list((job_file.parent / "runs").glob("**/.preflight*")) == []
+
+
+def test_a_node_that_does_not_see_the_storage_is_named_before_any_trial(cluster, job_file):
+    runs = job_file.parent / "runs"
+    runs.mkdir()
+    blind = cluster.add(hide=runs)
+    try:
+        done = searched(job_file, cluster.env, cluster.address)
+    finally:
+        cluster.kill(blind)
+    assert done.returncode == 2
+    assert f"{runs} is another folder there" in done.stderr
+    assert "all nodes mount at the same place" in done.stderr
+    assert not (runs / "tiny").exists()
+    time.sleep(3)  # until the cluster knows that the node is gone
+
+
+@pytest.mark.parametrize(("token", "says"), [("", "token"), ("0" * 64, "token")])
+def test_without_the_clusters_token_nobody_gets_in(cluster, job_file, token, says):
+    env = {**cluster.env, "RAY_AUTH_TOKEN": token, "HOME": str(job_file.parent)}
+    done = searched(job_file, env, cluster.address)
+    assert done.returncode == 2, done.stderr
+    assert says in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_addresses_where_no_cluster_is(job_file):
+    for address, says in (
+        ("127.0.0.1:1", "no Ray cluster"),
+        ("ray://127.0.0.1:10001", "Ray Client"),
+        ("http://127.0.0.1:1", "dashboard"),
+    ):
+        command = [sys.executable, "-m", "munchray", "search", str(job_file), "--address", address]
+        done = subprocess.run(command, capture_output=True, text=True, cwd=job_file.parent, timeout=200)
+        assert done.returncode == 2, done.stderr
+        assert says in done.stderr
+        assert "Traceback" not in done.stderr

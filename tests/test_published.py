@@ -1,0 +1,34 @@
+"""The paper's figures agree with themselves, as far as they do."""
+
+from statistics import fmean
+
+import pytest
+
+from munchray.corpora.catalogue import TABLE_1
+from munchray.protocol.paper import MODELS, SORTED
+from munchray.protocol.published import published
+
+ROUNDED = 0.0051  # two decimals, and binary floats
+
+
+@pytest.mark.parametrize("model", [*MODELS, *SORTED])
+def test_macro_averages_recomputed_from_the_columns_are_those_printed(model):
+    row = published().models[model]
+    assert row.macro_over(published().corpora) == pytest.approx(row.macro, abs=ROUNDED)
+
+
+@pytest.mark.parametrize("system", published().earlier)
+def test_table_6_follows_from_tables_2_and_5(system):
+    row, models = published().earlier[system], published().models
+    assert fmean(row.f1.values()) == pytest.approx(row.macro, abs=ROUNDED)
+    for model, printed in (("iteration", row.iteration), ("stack", row.stack)):
+        assert models[model].macro_over(list(row.f1)) == pytest.approx(printed, abs=ROUNDED)
+
+
+def test_every_corpus_is_that_of_table_1_and_every_cell_of_table_3_is_there():
+    figures = published()
+    assert set(figures.corpora) == set(TABLE_1)
+    assert set(figures.dev.single_aux) == set(TABLE_1) - {figures.dev.main}
+    cells = {(size, rate) for size in (16, 32) for rate in (0.05, 0.1)}
+    for row in (*figures.dev.single_aux.values(), *figures.dev.sorted_models.values()):
+        assert set(row) == cells

@@ -1,0 +1,139 @@
+"""Trainings handed out: what is finished is never repeated, what fails is known, what changed is refused."""
+
+import math
+from dataclasses import replace
+
+import pytest
+from fake_trainings import JOB, finish, finish_all
+
+from munchray.errors import InputError
+from munchray.protocol.trainings import Shelf, Training, Trainings, all_trained, fresh_seeds, remember_data
+from munchray.settings import load_job
+
+
+class Watching:
+    """A watcher that remembers scores."""
+
+    def __init__(self):
+        self.scores = []
+
+    def trial_started(self, number, settings):
+        pass
+
+    def trial_finished(self, number, dev_f1):
+        self.scores.append(dev_f1)
+
+    def trial_failed(self, number, reason):
+        self.scores.append(reason)
+
+
+@pytest.fixture
+def job(tmp_path):
+    (tmp_path / "j.yaml").write_text(JOB)
+    return load_job(tmp_path / "j.yaml", [f"storage={tmp_path / 'runs'}"])
+
+
+@pytest.fixture
+def shelf(tmp_path):
+    return Shelf(tmp_path / "runs" / "j" / "final", {"j": "data"})
+
+
+def on(job, rate, trained_on="train"):
+    settings = job.first_trial().model_copy(update={"learning_rate": rate, "trained_on": trained_on})
+    return Training("j", settings, () if trained_on == "train" else (job.main,))
+
+
+def two_steps(job):
+    """Two learning rates on train; the better one on train and dev."""
+
+    def plan(scores):
+        tried = [on(job, 0.1), on(job, 0.05)]
+        yield from tried
+        found = [scores.dev_score(training) for training in tried]
+        if None not in found:
+            best = tried[found.index(max(found))].settings.learning_rate
+            yield on(job, best, "train+dev")
+
+    return plan
+
+
+def test_fresh_seeds_are_none_of_the_searchs_and_the_first_stay():
+    assert fresh_seeds(1, 3) == fresh_seeds(1, 5)[:3]
+    assert len({1, *fresh_seeds(1, 50)}) == 51
+    assert all(0 <= seed < 2**32 for seed in fresh_seeds(1, 50))
+    assert not set(fresh_seeds(1, 5)) & set(fresh_seeds(2, 5))
+
+
+def test_what_dev_decides_is_handed_out_once_dev_has_decided(job, shelf):
+    watching = Watching()
+    work = Trainings(job, two_steps(job), shelf, watching)
+    assert work.trials_left == 3
+    first, second = work.hand_out(), work.hand_out()
+    assert (work.hand_out(), work.more_later) == (None, True)
+    finish(shelf, on(job, 0.1), dev_f1=40.0)
+    work.trial_finished(first.number)
+    assert (work.hand_out(), work.more_later) == (None, True)
+    finish(shelf, on(job, 0.05), dev_f1=60.0)
+    work.trial_finished(second.number)
+    last = work.hand_out()
+    assert (last.settings.learning_rate, last.settings.trained_on) == (0.05, "train+dev")
+    finish(shelf, on(job, 0.05, "train+dev"))
+    work.trial_finished(last.number)
+    assert (work.hand_out(), work.more_later, work.trials_left) == (None, False, 0)
+    assert work.close()
+    assert watching.scores[:2] == [40.0, 60.0]
+    assert math.isnan(watching.scores[2])  # test scores are nobody's business while trainings run
+
+
+def test_what_is_finished_is_not_handed_out_again_and_a_model_without_its_test_score_is(job, shelf):
+    finish(shelf, on(job, 0.1), dev_f1=40.0)
+    finish(shelf, on(job, 0.05), dev_f1=60.0)
+    unscored = on(job, 0.05, "train+dev")
+    finish(shelf, unscored)
+    (shelf.folder_of(unscored) / "test.json").unlink()
+    work = Trainings(job, two_steps(job), Shelf(shelf.folder, {"j": "data"}), Watching())
+    assert [work.hand_out().folder, work.hand_out()] == [shelf.folder_of(unscored), None]
+
+
+def test_a_training_that_failed_is_worse_than_any_and_the_plan_goes_on(job, shelf):
+    work = Trainings(job, two_steps(job), shelf, Watching())
+    first, second = work.hand_out(), work.hand_out()
+    work.trial_failed(second.number, "the loss became nan")
+    finish(shelf, on(job, 0.1), dev_f1=1.0)
+    work.trial_finished(first.number)
+    assert work.hand_out().settings.learning_rate == 0.1
+    assert not work.close()  # the last one never ended
+
+
+def test_other_data_is_another_training(job, shelf):
+    other = Shelf(shelf.folder, {"j": "other data"})
+    finish(shelf, on(job, 0.1), dev_f1=40.0)
+    assert shelf.finished(on(job, 0.1))
+    assert not other.finished(on(job, 0.1))
+
+
+def test_data_that_changed_is_refused_and_what_others_noted_stays(tmp_path):
+    remember_data(tmp_path, {"a": "1", "test of a": "2"})
+    remember_data(tmp_path, {"b": "3"})
+    remember_data(tmp_path, {"a": "1", "b": "3"})
+    with pytest.raises(InputError, match="changed since these trainings began: test of a"):
+        remember_data(tmp_path, {"a": "1", "test of a": "scrambled"})
+
+
+def test_whether_anything_is_left_is_known_without_reading_corpora(job, shelf):
+    plan = two_steps(job)
+    assert not all_trained(plan, shelf.folder, ["j"])
+    remember_data(shelf.folder, {"j": "data"})
+    assert not all_trained(plan, shelf.folder, ["j"])
+    finish_all(plan, shelf)
+    assert all_trained(plan, shelf.folder, ["j"])
+
+
+def test_a_trial_on_train_is_written_as_before_there_were_others(job):
+    settings = job.first_trial()
+    assert "trained_on" not in settings.model_dump(mode="json")
+    both = settings.model_copy(update={"trained_on": "train+dev"})
+    assert both.model_dump(mode="json")["trained_on"] == "train+dev"
+    assert type(both)(**both.model_dump(mode="json")) == both
+    assert replace(on(job, 0.1), settings=both) == Training("j", both)
+    assert both.signature() != settings.signature()
