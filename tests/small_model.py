@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from munchray.models.bundle import export_model
 from munchray.settings import Job, load_job
-from munchray.tagging.bundle import export_model
 from munchray.training.data import DataSpec
 from munchray.training.inputs import open_embedders, prepare
 from munchray.training.machine import use_threads

@@ -9,10 +9,10 @@ import torch
 from safetensors.torch import load_file
 
 from munchray.corpora.catalogue import load_split
-from munchray.corpora.tags import iobes_to_iob2
+from munchray.corpora.tags import iobes_to_iob2, spans_of
 from munchray.errors import InputError
-from munchray.tagging import bundle
-from munchray.tagging.bundle import Model, export_model
+from munchray.models import bundle
+from munchray.models.bundle import Model, export_model
 from munchray.tagging.packing import Packing
 from munchray.tagging.weights import load_model
 from munchray.training.inputs import open_embedders
@@ -43,6 +43,16 @@ def test_an_exported_model_tags_every_sentence_as_its_trial_did(small_model, spl
     tags = list(Model.load(small_model.folder).tag(sentence.tokens for sentence in sentences))
     assert tags == list(decoded_in_the_trial(small_model, split))
     assert sum("B-Disease" in row for row in tags) > len(tags) / 4  # it finds something, so equality says something
+
+
+def test_the_spans_that_are_found_are_those_that_are_tagged_and_each_has_a_probability(small_model):
+    sentences = [s.tokens for s in load_split(small_model.data.sources[small_model.job.main], "test", 80)]
+    model = Model.load(small_model.folder)
+    found = list(model.find(sentences))
+    assert [[span for span, _ in own] for own in found] == [spans_of(tags) for tags in model.tag(sentences)]
+    scores = [score for own in found for _, score in own]
+    assert len(scores) > 20
+    assert 0 < min(scores) < 0.9 < max(scores) <= 1
 
 
 def test_tags_do_not_depend_on_order_or_on_the_size_of_a_batch(small_model, monkeypatch):

@@ -16,6 +16,7 @@ import typer
 from made_trials import made_trial
 from processes import heed_ctrl_c
 from rich.console import Console
+from rich.status import Status
 from seqeval.metrics import f1_score, precision_score, recall_score
 from seqeval.scheme import IOB2
 from typer.testing import CliRunner
@@ -25,8 +26,8 @@ from munchray.cli.app import app
 from munchray.console import tables, terminal
 from munchray.corpora.catalogue import load_split
 from munchray.corpora.reader import read_columns
+from munchray.models import predict
 from munchray.search.results import Ranking
-from munchray.tagging import predict
 
 JOB = """
 main: sample-disease-1
@@ -196,7 +197,9 @@ def test_json_offsets_point_at_the_spans(model, test_split):
     ]
     spans = [(row["text"], span) for row in found for span in row["spans"]]
     assert len(spans) > 20
-    assert all(text[span["start"] : span["stop"]] == span["text"] for text, span in spans)
+    assert all(text[span["start"] : span["end"]] == span["text"] for text, span in spans)
+    scores = [span["score"] for _, span in spans]
+    assert 0 < min(scores) < max(scores) <= 1
 
 
 @pytest.mark.parametrize("compressed", [False, True])
@@ -214,12 +217,12 @@ def test_columns_are_recognised_by_their_name_or_by_an_option(model, project, co
 def test_spans_are_bracketed_in_a_pipe_and_coloured_on_a_terminal(model, test_split, monkeypatch):
     text = "\n".join(" ".join(sentence.tokens) for sentence in test_split[:40])
     plain = munchray("predict", model, "--output", "spans", stdin=text).stdout
-    assert plain.count(" [Disease]") > 5
+    assert plain.count(" [Disease 0.") > 5
     assert "\x1b[" not in plain
     screen = io.StringIO()
     monkeypatch.setattr(terminal, "out", Console(file=screen, force_terminal=True, soft_wrap=True, highlight=False))
     assert munchray("predict", model, stdin=text).stdout == ""
-    assert screen.getvalue().count(" [Disease]\x1b[0m") == plain.count(" [Disease]")
+    assert screen.getvalue().count("]\x1b[0m") == plain.count(" [Disease ")
 
 
 def test_a_long_file_is_tagged_as_it_is_read(model, monkeypatch):
@@ -235,6 +238,17 @@ def test_a_long_file_is_tagged_as_it_is_read(model, monkeypatch):
     waiting = [read - done for done, _ in enumerate(predict.tag_file(Path(model), "-", False, "conll"), 1)]
     assert len(waiting) == 3000
     assert max(waiting) <= 1024
+
+
+def test_progress_is_on_stderr_and_only_when_a_person_sees_it_and_not_the_text(model, monkeypatch):
+    text = "fever.\n" * 250
+    assert munchray("predict", model, stdin=text).stderr == ""
+    screen = io.StringIO()
+    monkeypatch.setattr(terminal, "err", Console(file=screen, force_terminal=True))
+    said = []
+    monkeypatch.setattr(Status, "update", lambda status, text: said.append(str(text)))
+    assert munchray("predict", model, stdin=text).stdout.count("fever\t") == 250
+    assert said == ["tagging: 100 sentences", "tagging: 200 sentences"]
 
 
 def test_output_is_utf_8_in_any_locale_and_a_reader_may_stop(model, tmp_path):

@@ -35,6 +35,7 @@ ROOMS = [
     "settings",
     "features",
     "tagging",
+    "models",
     "training",
     "samplers",
     "tracking",
@@ -47,13 +48,14 @@ ROOMS = [
     "__main__",
 ]
 DOORS = {
-    "flair": ["features/flair_door.py"],
+    "flair": ["features/flair_door.py", "features/flair_copies.py", "models/flair_file.py"],
     "gensim": ["features/words.py"],
-    "mlflow": ["tracking/mlflow_door.py"],
+    "mlflow": ["tracking/mlflow_door.py", "tracking/registry.py", "models/served.py"],
     "numpy": [
         "seeds.py",
         "features/*.py",
         "tagging/*.py",
+        "models/*.py",
         "training/*.py",
         "samplers/*.py",
         "protocol/statistics.py",
@@ -77,10 +79,10 @@ DOORS = {
     "rich": ["console/*.py"],
     "safetensors": ["features/charlm.py", "features/words.py", "tagging/weights.py"],
     "scipy": ["samplers/gp.py", "report/regression.py", "protocol/statistics.py"],
-    "segtok": ["tagging/text.py"],
+    "segtok": ["models/text.py"],
     "seqeval": ["tagging/scoring.py"],
     "sqlalchemy": ["tracking/mlflow_door.py"],
-    "torch": ["features/*.py", "tagging/*.py", "training/*.py"],
+    "torch": ["features/*.py", "tagging/*.py", "models/*.py", "training/*.py"],
     "typer": ["cli/*.py"],
     "yaml": ["settings/documents.py"],
 }

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from tiny_bert import tiny_bert
 
 from munchray.errors import InputError, WorkError
 from munchray.features import names
@@ -289,34 +290,6 @@ def test_flairs_language_model_takes_our_trained_weights_and_finds_the_same_perp
     theirs.load_state_dict(ours.state_dict())
     perplexity = theirs.eval().calculate_perplexity(framed(TEXT, True))
     assert 2 ** bits_per_character(ours, alphabet, TEXT, True) == pytest.approx(perplexity, rel=1e-4)
-
-
-def tiny_bert(folder: Path) -> Path:
-    from transformers import BertConfig, BertModel, BertTokenizerFast
-
-    pieces = [
-        "[PAD]",
-        "[UNK]",
-        "[CLS]",
-        "[SEP]",
-        "[MASK]",
-        *"abcdefghijklmnop",
-        *(f"##{c}" for c in "abcdefghijklmnop"),
-    ]
-    folder.mkdir()
-    (folder / "vocab.txt").write_text("\n".join(pieces))
-    BertTokenizerFast(str(folder / "vocab.txt")).save_pretrained(folder)
-    torch.manual_seed(0)
-    config = BertConfig(
-        vocab_size=len(pieces),
-        hidden_size=12,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=16,
-        max_position_embeddings=64,
-    )
-    BertModel(config).save_pretrained(folder)
-    return folder
 
 
 @pytest.mark.slow

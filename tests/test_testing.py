@@ -7,7 +7,7 @@ import pytest
 
 from munchray.corpora.catalogue import load_split
 from munchray.errors import WorkError
-from munchray.tagging.bundle import Model
+from munchray.models.bundle import Model
 from munchray.tagging.scoring import sentence_counts
 from munchray.training.inputs import prepare, read_inputs
 from munchray.training.testing import read_test, score_test, scored_on

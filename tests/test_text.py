@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from munchray.corpora.reader import read_columns as read_corpus
 from munchray.errors import InputError
-from munchray.tagging import text
+from munchray.models import text
 
 WORDS = st.text(st.characters(exclude_categories=["Cs", "Cc", "Zs", "Zl", "Zp"]), min_size=1, max_size=12)
 
@@ -73,23 +73,24 @@ def test_tagged_columns_are_read_back_as_a_corpus(tmp_path_factory, rows):
 
 def test_json_offsets_point_at_the_spans_in_any_script():
     (sentence,) = text.read_text(["Die Krankheit 鎌状赤血球症 (β⁰-Thalassämie 𐐀)"])
-    tags = ["B-D" if word[0] in "鎌β" else "O" for word in sentence.words]
-    tags[-2] = "B-G"
-    line = text.as_json(sentence, tags)
+    places = {word: place for place, word in enumerate(sentence.words)}
+    spans = [(places[word], places[word] + 1, kind) for word, kind in (("鎌状赤血球症", "D"), ("β⁰", "D"), ("𐐀", "G"))]
+    line = text.as_json(sentence, [(span, 0.98765) for span in spans])
     found = json.loads(line)
     assert line.count("\n") == 1
     assert [span["text"] for span in found["spans"]] == ["鎌状赤血球症", "β⁰", "𐐀"]
-    assert all(found["text"][span["start"] : span["stop"]] == span["text"] for span in found["spans"])
+    assert all(found["text"][span["start"] : span["end"]] == span["text"] for span in found["spans"])
+    assert [(span["type"], span["score"]) for span in found["spans"]] == [("D", 0.9877), ("D", 0.9877), ("G", 0.9877)]
 
 
 def test_spans_keep_the_text_and_each_type_has_its_own_colour():
     kinds = []
     (first, second) = text.read_text(["cystic fibrosis and CFTR", "CFTR"])
-    pieces = text.as_markup(first, ["B-D", "I-D", "O", "B-G"], kinds)
-    assert [words for words, _ in pieces] == ["", "cystic fibrosis [D]", " and ", "CFTR [G]", ""]
+    pieces = text.as_markup(first, [((0, 2, "D"), 0.991), ((3, 4, "G"), 0.5)], kinds)
+    assert [words for words, _ in pieces] == ["", "cystic fibrosis [D 0.99]", " and ", "CFTR [G 0.50]", ""]
     disease, gene = pieces[1][1], pieces[3][1]
     assert disease != gene
-    assert text.as_markup(second, ["B-G"], kinds)[1] == ("CFTR [G]", gene)
+    assert text.as_markup(second, [((0, 1, "G"), 1.0)], kinds)[1] == ("CFTR [G 1.00]", gene)
 
 
 def test_lines_lose_their_ends_and_the_file_its_mark():
@@ -99,3 +100,22 @@ def test_lines_lose_their_ends_and_the_file_its_mark():
 def test_a_line_without_a_token_is_refused():
     with pytest.raises(InputError, match="f:2: an empty token"):
         list(text.read_columns(["a\tO", "\tO"], "f"))
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"])))
+def test_sentences_of_a_document_lie_where_they_are_said_to_and_none_is_lost(document):
+    found = list(text.read_document(document))
+    end = 0
+    for offset, sentence in found:
+        assert offset >= end
+        end = offset + len(sentence.text)
+        assert document[offset:end] == sentence.text
+    assert [sentence for _, sentence in found] == list(text.read_text(document.splitlines()))
+
+
+def test_offsets_count_from_the_beginning_of_the_document():
+    document = "\n It is A. It is B.\r\n\nIt is B."
+    ((_, _), (second, sentence), (third, _)) = text.read_document(document)
+    assert (second, third) == (document.index("It is B"), document.rindex("It is B"))
+    (span,) = text.character_spans(sentence, [((2, 3, "X"), 1.0)], second)
+    assert (document[span["start"] : span["end"]], span["start"]) == ("B", second + 6)

@@ -9,7 +9,7 @@ import typer
 from munchray import __version__
 from munchray.cli.corpora import corpora_app
 from munchray.cli.exits import Commands
-from munchray.cli.models import evaluate, export, predict
+from munchray.cli.models import evaluate, export, predict, register
 from munchray.cli.protocol import finalize, reproduce
 from munchray.cli.search import results, search, stages, sync
 from munchray.cli.train import embed, train
@@ -41,7 +41,8 @@ def munchray(
 
 
 app.add_typer(corpora_app, name="corpora")
-for command in (embed, train, search, results, sync, stages, finalize, export, predict, evaluate, reproduce):
+COMMANDS = (embed, train, search, results, sync, stages, finalize, export, register, predict, evaluate, reproduce)
+for command in COMMANDS:
     app.command()(command)
 
 

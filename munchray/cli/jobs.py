@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +20,11 @@ def load(job_file: Path, overrides: list[str] | None) -> Job:
     from munchray.settings import load_job
 
     return load_job(job_file, overrides or [])
+
+
+def as_typed(job_file: Path, overrides: list[str] | None) -> str:
+    """The same job for another command line."""
+    return shlex.join([str(job_file), *(word for text in overrides or [] for word in ("--set", text))])
 
 
 def read(job: Job, quiet: bool, *, tests: Sequence[str] = (), texts: Texts | None = None) -> Inputs:

@@ -1,53 +1,139 @@
-"""``munchray export``, ``predict`` and ``evaluate``: take a model away and use it. (typer)"""
+"""``munchray export``, ``register``, ``predict`` and ``evaluate``: take a model away and use it. (typer)"""
 
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import sys
 from io import TextIOWrapper
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from munchray.cli.jobs import load
 from munchray.cli.options import AsJson, DataDir, JobFile, Overrides, Quiet
 from munchray.console import progress, terminal
-from munchray.errors import InputError, Problem
+from munchray.errors import InputError, Problem, WorkError, nearest
+
+if TYPE_CHECKING:
+    from munchray.models.export import Trained
+    from munchray.settings import Job
 
 ModelFolder = Annotated[Path, typer.Argument(metavar="MODEL", help="A folder that `munchray export` wrote.")]
 
+Trial = Annotated[int | None, typer.Option("--trial", help="Number of the trial.", show_default="the best")]
+Final = Annotated[bool, typer.Option("--final", help="The model that `munchray finalize` chose.")]
+
+RUN_ID = re.compile(r"[0-9a-f]{32}")
+SENTENCES_BETWEEN_NEWS = 100
+
 
 def export(
-    job_file: JobFile,
-    to: Annotated[Path, typer.Option("--to", help="Folder to write; an older export there is replaced.")],
-    trial: Annotated[int | None, typer.Option(help="Number of the trial.", show_default="the best")] = None,
-    final: Annotated[bool, typer.Option("--final", help="The model that `munchray finalize` chose.")] = False,
+    source: Annotated[
+        str, typer.Argument(metavar="JOB|RUN", help="A job file, or the id of an MLflow run of a search or a trial.")
+    ],
+    to: Annotated[
+        Path, typer.Option("--to", help="Folder to write, for flair a file; an older export there is replaced.")
+    ],
+    form: Annotated[
+        str,
+        typer.Option("--format", metavar="FORM", help="munchray, a folder without pickle, or flair, a file for Flair."),
+    ] = "munchray",
+    trial: Trial = None,
+    final: Final = False,
+    tracking_uri: Annotated[
+        str | None, typer.Option(help="The MLflow store that has the run.", envvar="MLFLOW_TRACKING_URI")
+    ] = None,
     overrides: Overrides = None,
     quiet: Quiet = False,
 ) -> None:
-    """Write the best model of a search as one folder without pickle that tags new text anywhere.
+    """Write the best model of a search, its embeddings included, to tag new text anywhere.
 
     Example: munchray export jobs/quickstart.yaml --to models/quickstart
+
+    Example: munchray export jobs/quickstart.yaml --trial 3 --format flair --to models/quickstart.pt
     """
-    from munchray.protocol.finalize import export_final
-    from munchray.search.export import export_trial
+    from munchray.models.export import FORMATS
+    from munchray.models.export import export as write
+
+    if form not in FORMATS:
+        raise InputError(Problem("--format", f"'{form}'", f"one of {', '.join(FORMATS)}", nearest(form, FORMATS)))
+    if RUN_ID.fullmatch(source):
+        job, trial = _run_named(source, tracking_uri, trial)
+    else:
+        job = load(Path(source), overrides)
+    trained = _trained(job, trial, final, quiet)
+    write(trained, to, form)
+    use = f"echo 'Some text.' | munchray predict {shlex.quote(str(to))}"
+    hint = use if form == "munchray" else f"flair.models.SequenceTagger.load({str(to)!r})"
+    terminal.out.print(f"{trained.name} is now in {to}. Try: {hint}")
+
+
+def register(
+    job_file: JobFile,
+    trial: Trial = None,
+    final: Final = False,
+    overrides: Overrides = None,
+    quiet: Quiet = False,
+) -> None:
+    """Make the best model of a search the champion of its name in MLflow's registry; `search` does it when it ends.
+
+    Example: munchray register jobs/quickstart.yaml
+
+    Example: munchray register jobs/quickstart.yaml --final
+    """
+    from munchray.search.register import register as enter
 
     job = load(job_file, overrides)
+    trained = _trained(job, trial, final, quiet)
+    with progress.working("registering", quiet):
+        entry = enter(job, trained)
+    what = "now" if entry.new else "already"
+    terminal.out.print(f"{trained.name} is {what} version {entry.version} and champion of models:/{entry.name}")
+
+
+def register_winner(job: Job, typed: str, *, final: bool, quiet: bool) -> None:
+    """What `register` does, when a search or finalize has ended; if it fails, what was found stays found."""
+    from munchray.search.register import register as enter
+
+    with progress.working("registering the best model", quiet):
+        try:
+            entry = enter(job, _trained(job, None, final, quiet=True))
+        except (InputError, WorkError, OSError) as error:
+            again = f"munchray register {typed}{' --final' if final else ''}"
+            terminal.note(f"the best model was not registered in MLflow ({error}); {again} does it")
+            return
+    if entry.new:
+        terminal.note(f"the best model is version {entry.version} and champion of models:/{entry.name}", quiet=quiet)
+
+
+def _run_named(run_id: str, uri: str | None, trial: int | None) -> tuple[Job, int | None]:
+    """The job of the search that a run belongs to, and the run's trial or the one that is asked for."""
+    from munchray.tracking.registry import Registry
+
+    if uri is None:
+        fix = "It is tracking_uri of the job; if that is unset, sqlite:////path/to/runs/NAME/mlflow.db"
+        raise InputError(Problem("--tracking-uri", "not given", "the MLflow store that has the run", fix))
+    job, own = Registry(uri, "--tracking-uri").trial_of(run_id)
+    if own is not None and trial is not None:
+        raise InputError(Problem("--trial", f"{trial}, but {run_id} is the run of trial {own}", "one of them"))
+    return job, trial if own is None else own
+
+
+def _trained(job: Job, trial: int | None, final: bool, quiet: bool) -> Trained:
+    """The model that a command was asked for."""
+    from munchray.protocol.finalize import final as final_of
+    from munchray.search.export import trained_by
+
     if final and trial is not None:
-        raise InputError(Problem("--final", f"--trial {trial} as well", "one of them"))
+        raise InputError(Problem("--final", f"trial {trial} as well", "one of them"))
 
     def say(line: str) -> None:
         terminal.note(line, quiet=quiet)
 
-    if final:
-        export_final(job, to, say)
-        what = "the final model"
-    else:
-        what = f"trial {export_trial(job, trial, to, say):04d}"
-    place = shlex.quote(str(to))
-    terminal.out.print(f"{what} is now in {to}. Try: echo 'Some text.' | munchray predict {place}")
+    return final_of(job, say) if final else trained_by(job, trial, say)
 
 
 def predict(
@@ -65,25 +151,30 @@ def predict(
         typer.Option(metavar="FORM", help="conll, json or spans.", show_default="spans on a terminal, else conll"),
     ] = "",
 ) -> None:
-    """Tag raw text or a file of columns.
+    """Tag raw text or a file of columns; json and spans say how sure the model is of each span.
 
     Example: echo "She has cystic fibrosis." | munchray predict models/ncbi
 
     Example: munchray predict models/ncbi test.tsv.gz > tagged.tsv
     """
-    from munchray.tagging.predict import OUTPUTS, tag_file
+    from munchray.models.predict import OUTPUTS, tag_file
 
     form = output or ("spans" if terminal.out.is_terminal else "conll")
     if form not in OUTPUTS:
         raise InputError(Problem("--output", f"'{form}'", f"one of {', '.join(OUTPUTS)}"))
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(encoding="utf-8")  # as the input, whatever the locale
-    for piece in tag_file(model, file, columns, form):
-        if isinstance(piece, str):
-            sys.stdout.write(piece)
-        else:
-            terminal.coloured(piece)
-    sys.stdout.flush()
+    out = sys.stdout  # a spinner puts itself in its place
+    watched = terminal.err.is_terminal and not terminal.out.is_terminal  # else the text itself shows how far it is
+    with progress.working("tagging", quiet=not watched) as say:
+        for done, piece in enumerate(tag_file(model, file, columns, form), 1):
+            if isinstance(piece, str):
+                out.write(piece)
+            else:
+                terminal.coloured(piece)
+            if done % SENTENCES_BETWEEN_NEWS == 0:
+                say(f"{done:,} sentences")
+    out.flush()
 
 
 def evaluate(
@@ -99,7 +190,7 @@ def evaluate(
 
     Example: munchray evaluate models/ncbi ncbi-disease/test
     """
-    from munchray.tagging.predict import evaluate as score
+    from munchray.models.predict import evaluate as score
 
     with progress.working("evaluating", quiet) as say:
         scores = score(model, corpus, data_dir, say)

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from munchray.cli.cluster import join
-from munchray.cli.jobs import load, prepare_features, read
+from munchray.cli.jobs import as_typed, load, prepare_features, read
+from munchray.cli.models import register_winner
 from munchray.cli.options import Address, AsJson, JobFile, Overrides, Quiet
 from munchray.console import protocol as shown
 from munchray.console import tables, terminal
@@ -56,6 +57,7 @@ def finalize(
     report = make_report(plan, shelf)
     note_choice(job, plan, shelf)
     write_json(shelf.folder / "report.json", report.as_json())
+    register_winner(job, as_typed(job_file, overrides), final=True, quiet=quiet)
     if as_json:
         print(json.dumps(report.as_json(), indent=2))
     else:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from munchray.cli.cluster import is_dashboard, join, submitted
-from munchray.cli.jobs import load, prepare_features, read
+from munchray.cli.jobs import as_typed, load, prepare_features, read
+from munchray.cli.models import register_winner
 from munchray.cli.options import Address, AsJson, JobFile, Overrides, Quiet
 from munchray.console import progress, tables, terminal
 from munchray.errors import InputError, Problem
@@ -46,6 +47,7 @@ def search(
 
     Example: munchray search jobs/ncbi_disease_stack.yaml --address http://head:8265 --detach
     """
+    from munchray.search.results import ranking
     from munchray.search.search import Search
 
     job = load(job_file, overrides)
@@ -61,9 +63,11 @@ def search(
     work = Search(job, view, resume=resume, summary=lambda: _summary(job, inputs))
     if work.trials_left > 0:
         _run_search(work, inputs, view, address, quiet)
+        if ranking(job).trials:
+            register_winner(job, as_typed(job_file, overrides), final=False, quiet=quiet)
     else:
         terminal.note(f"All {job.trials} trials of {job.name} are done; --set trials=N adds more.", quiet=quiet)
-    _report_search(job_file, work, overrides or [])
+    _report_search(work, as_typed(job_file, overrides))
 
 
 def results(
@@ -190,7 +194,7 @@ def _run_search(work: Search, inputs: Inputs, view: progress.SearchView, address
         tuner.run(work, {work.job.name: data})
 
 
-def _report_search(job_file: Path, work: Search, overrides: list[str]) -> None:
+def _report_search(work: Search, typed: str) -> None:
     from munchray.search.results import ranking
 
     job = work.job
@@ -198,9 +202,8 @@ def _report_search(job_file: Path, work: Search, overrides: list[str]) -> None:
     tables.show_ranking(ranked, job.main)
     tables.show_reuse(ranked)
     best, folder = ranked.best, work.trial_folder(ranked.best.number) / "model"
-    again = shlex.join([str(job_file), *(word for text in overrides for word in ("--set", text))])
     terminal.out.print(f"\nBest model: trial {best.number:04d}, dev F1 {best.dev_f1:.2f}, in {folder}")
-    terminal.out.print(f"Take it away:  munchray export {again} --to models/{job.name}")
+    terminal.out.print(f"Take it away:  munchray export {typed} --to models/{job.name}")
     terminal.out.print(f"Tag with it:   echo 'Your text.' | munchray predict models/{job.name}")
     terminal.out.print(f"Look at it:    {_how_to_look(job, work.folder)}")
 

@@ -29,7 +29,7 @@ def spans_of(tags: Sequence[str]) -> list[Span]:
     spans = []
     start, before = 0, OUTSIDE
     for position, tag in enumerate((*tags, OUTSIDE)):
-        begins = _begins_span(before, tag)
+        begins = begins_span(before, tag)
         if before != OUTSIDE and (begins or tag == OUTSIDE):
             spans.append((start, position, before[2:]))
         if begins:
@@ -38,7 +38,8 @@ def spans_of(tags: Sequence[str]) -> list[Span]:
     return spans
 
 
-def _begins_span(before: str, tag: str) -> bool:
+def begins_span(before: str, tag: str) -> bool:
+    """Whether `spans_of` begins a span at ``tag`` when it stands behind ``before``."""
     if tag == OUTSIDE:
         return False
     return tag[0] in _BEGINS or before == OUTSIDE or before[0] in _ENDS or before[2:] != tag[2:]

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -103,6 +103,16 @@ class CharacterEmbedder:
         """Numbers a token."""
         return self.model.width
 
+    @property
+    def shape(self) -> dict[str, Any]:
+        """What `CharacterModel` is made with, besides the number of characters."""
+        return {
+            "embedding_size": self.model.encoder.embedding_dim,
+            "hidden_size": self.model.rnn.hidden_size,
+            "layers": self.model.rnn.num_layers,
+            "projection": None if self.model.proj is None else self.model.proj.out_features,
+        }
+
     def embed(self, sentences: Sequence[Sequence[str]]) -> Iterator[np.ndarray]:
         """One float32 array [tokens, width] a sentence, in the given order; holds one window at a time."""
         for window in _windows(sentences):
@@ -155,14 +165,8 @@ class CharacterEmbedder:
             save_file(weights, folder / "weights.safetensors")
         except SafetensorError as error:
             raise WorkError(f"{folder} cannot be written: {error}") from None
-        shape = {
-            "embedding_size": self.model.encoder.embedding_dim,
-            "hidden_size": self.model.rnn.hidden_size,
-            "layers": self.model.rnn.num_layers,
-            "projection": None if self.model.proj is None else self.model.proj.out_features,
-        }
         reading = {"forward": self.forward, "start": self.start, "lower": self.lower}
-        about = {"kind": "characters", "fingerprint": self.fingerprint, "shape": shape, **reading}
+        about = {"kind": "characters", "fingerprint": self.fingerprint, "shape": self.shape, **reading}
         write_json(folder / "embedder.json", {**about, "alphabet": self.alphabet.numbers})
 
     @classmethod

@@ -65,14 +65,14 @@ class TransformerEmbedder:
         from flair.embeddings import TransformerWordEmbeddings
 
         self.fingerprint = fingerprint
-        self._embeddings = TransformerWordEmbeddings(
+        self.flair_embeddings = TransformerWordEmbeddings(
             str(folder), layers="-1", subtoken_pooling="first", fine_tune=False, use_context=False
         )
 
     @property
     def width(self) -> int:
         """Numbers a token."""
-        return int(self._embeddings.embedding_length)
+        return int(self.flair_embeddings.embedding_length)
 
     def embed(self, sentences: Sequence[Sequence[str]]) -> Iterator[np.ndarray]:
         """One float32 array [tokens, width] a sentence, in the given order; zeros for an empty token."""
@@ -81,7 +81,7 @@ class TransformerEmbedder:
         for begin in range(0, len(sentences), TRANSFORMER_BATCH):
             batch = sentences[begin : begin + TRANSFORMER_BATCH]
             flair_sentences = [Sentence([token for token in tokens if token]) for tokens in batch]
-            self._embeddings.embed([sentence for sentence in flair_sentences if len(sentence)])
+            self.flair_embeddings.embed([sentence for sentence in flair_sentences if len(sentence)])
             for tokens, flair_sentence in zip(batch, flair_sentences, strict=True):
                 rows = np.zeros((len(tokens), self.width), np.float32)
                 written = [row for row, token in enumerate(tokens) if token]  # Flair drops empty tokens
@@ -92,8 +92,8 @@ class TransformerEmbedder:
     def save(self, folder: Path) -> None:
         """Write the model, its tokenizer and its settings as transformers does."""
         folder.mkdir(parents=True, exist_ok=True)
-        self._embeddings.model.save_pretrained(folder, safe_serialization=True)
-        self._embeddings.tokenizer.save_pretrained(folder)
+        self.flair_embeddings.model.save_pretrained(folder, safe_serialization=True)
+        self.flair_embeddings.tokenizer.save_pretrained(folder)
         write_json(folder / "embedder.json", {"kind": "transformer", "fingerprint": self.fingerprint})
 
     @classmethod

@@ -107,6 +107,22 @@ class SubwordVectors(WordVectors):
         rows = ft_ngram_hashes(word, *self.ngrams, len(self.buckets))
         return np.asarray(self.buckets[rows].mean(0)) if len(rows) else self._nothing
 
+    def as_gensim(self) -> Any:
+        """The same vectors as gensim's ``FastTextKeyedVectors``, which may be saved.
+
+        gensim saves of a word what its n-grams do not explain, and adds them up again when it loads.
+        """
+        from gensim.models.fasttext import FastTextKeyedVectors, ft_ngram_hashes
+
+        keyed = FastTextKeyedVectors(self.width, *self.ngrams, len(self.buckets))
+        keyed.index_to_key = sorted(self.numbers, key=self.numbers.__getitem__)
+        keyed.key_to_index = dict(self.numbers)
+        keyed.vectors, keyed.vectors_ngrams = self.vectors, self.buckets
+        rows = [ft_ngram_hashes(word, *self.ngrams, len(self.buckets)) for word in keyed.index_to_key]
+        own = [v * (len(r) + 1) - self.buckets[r].sum(0) for v, r in zip(self.vectors, rows, strict=True)]
+        keyed.vectors_vocab = np.array(own, np.float32)
+        return keyed
+
     def _tables(self) -> dict[str, np.ndarray]:
         return {"words": self.vectors, "buckets": self.buckets}
 

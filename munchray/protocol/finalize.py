@@ -13,11 +13,11 @@ from statistics import fmean
 
 from munchray.errors import InputError, Problem
 from munchray.files import read_json, write_json
+from munchray.models.export import Trained
 from munchray.protocol.trainings import Scores, Shelf, Training, fresh_seeds
 from munchray.search.results import ranking
 from munchray.search.search import search_folder, trial_folder
 from munchray.settings import Job, TrialSettings
-from munchray.tagging.bundle import export_model
 from munchray.tagging.scoring import total
 from munchray.training.inputs import open_embedders
 from munchray.training.testing import read_test
@@ -138,8 +138,14 @@ def note_choice(job: Job, plan: FinalPlan, shelf: Shelf) -> None:
     """Write ``final.json``: which model is the final one, and why."""
     winner = plan.by_rerun(shelf)[0]
     settings = winner.candidates[0]
-    folder = shelf.folder_of(plan.retrained(winner, settings)[0])
-    chosen = {"winner": winner.name, "rule": RULE, "training": folder.name, "seeds": plan.seeds}
+    retrained = plan.retrained(winner, settings)
+    chosen = {
+        "winner": winner.name,
+        "rule": RULE,
+        "training": shelf.folder_of(retrained[0]).name,
+        "seeds": plan.seeds,
+        "test_f1": [shelf.test_f1(training, settings.main) for training in retrained],
+    }
     write_json(shelf.folder / "final.json", {**chosen, "settings": settings.model_dump(mode="json")})
 
 
@@ -157,17 +163,17 @@ def final_model(job: Job) -> Path:
         raise InputError(Problem(str(folder), found, fix="Do it with: munchray finalize JOB")) from None
 
 
-def export_final(job: Job, target: Path, progress: Callable[[str], None]) -> None:
-    """Export the final model, with what it scored on test.
+def final(job: Job, progress: Callable[[str], None]) -> Trained:
+    """The final model, with what it scored on test.
 
     Raises:
-        InputError: the search has not been finalized; ``target`` holds something else.
+        InputError: the search has not been finalized; an embedding is missing.
     """
     training = final_model(job)
     test = {corpus: asdict(total(counts)) for corpus, counts in read_test(training).sentences.items()}
     choice = read_json(final_folder(job) / "final.json")
     scores = {"search": job.name, **choice, "settings": read_json(training / "settings.json"), "test": test}
-    export_model(training / "model", open_embedders(job, progress), scores, target)
+    return Trained("the final model", training / "model", open_embedders(job, progress), scores)
 
 
 def multi_name(job: Job) -> str:

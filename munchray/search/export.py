@@ -4,25 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict
-from pathlib import Path
 
 from munchray.errors import InputError, Problem
 from munchray.files import read_json
+from munchray.models.export import Trained
 from munchray.search.results import RankedTrial, Ranking, ranking
 from munchray.search.search import trial_folder
 from munchray.settings import Job
-from munchray.tagging.bundle import export_model
 from munchray.training.inputs import open_embedders
 
 
-def export_trial(job: Job, number: int | None, target: Path, progress: Callable[[str], None]) -> int:
-    """Export a finished trial of a job's search, the best one when no number is given.
-
-    Returns:
-        The number of the trial.
+def trained_by(job: Job, number: int | None, progress: Callable[[str], None]) -> Trained:
+    """The model of a finished trial of a job's search, the best one when no number is given.
 
     Raises:
-        InputError: no such trial; ``target`` holds something else.
+        InputError: no such trial; an embedding is missing.
         WorkError: no trial has finished.
     """
     ranked = ranking(job)
@@ -34,8 +30,7 @@ def export_trial(job: Job, number: int | None, target: Path, progress: Callable[
         "settings": read_json(folder / "settings.json"),
         "data": read_json(ranked.folder / "job.json")["data"],
     }
-    export_model(folder / "model", open_embedders(job, progress), scores, target)
-    return chosen.number
+    return Trained(f"trial {chosen.number:04d}", folder / "model", open_embedders(job, progress), scores)
 
 
 def _chosen(ranked: Ranking, number: int) -> RankedTrial:

@@ -94,7 +94,7 @@ class Search:
             self._lock.claim()
         make_sampler(job.sampler, Encoding(job.search_space, job.order_rule(), job.auxiliaries), job.seed)
         self._earlier = [EarlierSearch(named, job) for named in job.warm_start]
-        self._id = _search_id(job, self.folder)
+        self._id = search_id(job)
         self._account = Account(job, self.folder, self.trial_folder, self._id, watcher.warn)
 
     def get_ready(self) -> None:
@@ -258,6 +258,15 @@ def search_folder(job: Job) -> Path:
     return Path(job.storage) / job.name
 
 
+def search_id(job: Job) -> str:
+    """What the runs of a search are found by. On a server that many people share, two may have the same name."""
+    folder = search_folder(job)
+    path = folder / "job.json"
+    if not path.exists():
+        return f"{job.name} {uuid4().hex[:8]}"
+    return str(_launched(path)["id"] or f"{job.name} {digest(str(folder))[:6]}")  # as searches once had it
+
+
 def trial_folder(search: Path, number: int) -> Path:
     """Where a search keeps one trial."""
     return search / "trials" / f"{number:04d}"
@@ -306,14 +315,6 @@ def _launched(path: Path) -> dict[str, Any]:
     except (OSError, ValueError, KeyError, TypeError) as error:
         found = f"not a record of a search ({error})"
         raise InputError(Problem(str(path), found, fix="Move the folder away to start anew")) from error
-
-
-def _search_id(job: Job, folder: Path) -> str:
-    """What the runs of a search are found by. On a server that many people share, two may have the same name."""
-    path = folder / "job.json"
-    if not path.exists():
-        return f"{job.name} {uuid4().hex[:8]}"
-    return str(_launched(path)["id"] or f"{job.name} {digest(str(folder))[:6]}")  # as searches once had it
 
 
 def _with_fix(problems: Iterator[Problem], fix: str) -> list[Problem]:

@@ -1,1 +1,1 @@
-"""The tagger: a shared BiLSTM, a linear-chain CRF per corpus, exact-span scores, and a model one can take away."""
+"""The tagger: a shared BiLSTM, a linear-chain CRF per corpus, exact-span scores, weights on disk."""

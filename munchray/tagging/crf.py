@@ -68,8 +68,15 @@ class CRF(nn.Module):
     @torch.no_grad()
     def marginals(self, emissions: Tensor, packing: Packing) -> Tensor:
         """Probability of each tag at each token. shape: (tokens, num_tags)"""
+        return _unary(*self.forward_backward(emissions, packing), emissions, packing)
+
+    def forward_backward(self, emissions: Tensor, packing: Packing) -> tuple[Tensor, Tensor, Tensor]:
+        """Log scores of all paths up to and from each tag of each token, its emission in both, and of all paths.
+
+        shapes: twice (tokens, num_tags), (batch,)
+        """
         left, right = _forward_backward(emissions, self.transitions, self.start, self.stop, packing)
-        return _unary(left, right, emissions, _log_z(left, self.stop, packing), packing)
+        return left, right, _log_z(left, self.stop, packing)
 
     @torch.no_grad()
     def decode(self, emissions: Tensor, packing: Packing) -> Tensor:
@@ -108,7 +115,7 @@ class _LogPartition(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         emissions, transitions, left, right, log_z = ctx.saved_tensors
         packing, first = ctx.packing, len(ctx.packing)
-        unary = _unary(left, right, emissions, log_z, packing) * grad[packing.sentence].unsqueeze(1)
+        unary = _unary(left, right, log_z, emissions, packing) * grad[packing.sentence].unsqueeze(1)
         # p(tag i at the token before, tag j here). shape: (tokens - batch, num_tags, num_tags)
         entering = packing.sentence[first:]
         ahead = right[first:] - log_z[entering].unsqueeze(1)
@@ -142,6 +149,6 @@ def _log_z(left: Tensor, stop: Tensor, packing: Packing) -> Tensor:
     return (left[packing.last] + stop).logsumexp(1)
 
 
-def _unary(left: Tensor, right: Tensor, emissions: Tensor, log_z: Tensor, packing: Packing) -> Tensor:
+def _unary(left: Tensor, right: Tensor, log_z: Tensor, emissions: Tensor, packing: Packing) -> Tensor:
     """Probability of each tag at each token. shape: (tokens, num_tags)"""
     return (left + right - emissions - log_z[packing.sentence].unsqueeze(1)).exp()

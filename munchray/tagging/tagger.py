@@ -7,7 +7,9 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
+from munchray.corpora.tags import Span, spans_of
 from munchray.seeds import seed_of
+from munchray.tagging.confidence import span_probabilities
 from munchray.tagging.crf import CRF
 from munchray.tagging.lstm import run_lstm
 from munchray.tagging.packing import Packing
@@ -81,15 +83,30 @@ class Tagger(nn.Module):
     @torch.inference_mode()
     def decode(self, features: Tensor, packing: Packing, corpus: str) -> list[list[str]]:
         """The best tags of each sentence by the head of ``corpus``. shapes as in `losses`."""
-        head, names = self._head(corpus), self.tag_sets[corpus]
-        path = head.crf.decode(head.linear(self.encode(features, packing)), packing)
-        return [[names[tag] for tag in tags] for tags in packing.unpack(path)]
+        return self._best_tags(self._emissions(features, packing, corpus), packing, corpus)
+
+    @torch.inference_mode()
+    def find(self, features: Tensor, packing: Packing, corpus: str) -> list[list[tuple[Span, float]]]:
+        """The spans that the best tags of each sentence mean, each with its probability."""
+        emissions = self._emissions(features, packing, corpus)
+        found = [spans_of(tags) for tags in self._best_tags(emissions, packing, corpus)]
+        crf, names = self._head(corpus).crf, self.tag_sets[corpus]
+        probabilities = span_probabilities(crf, names, emissions, packing, found)
+        return [list(zip(*both, strict=True)) for both in zip(found, probabilities, strict=True)]
 
     def encode(self, features: Tensor, packing: Packing) -> Tensor:
         """Shared representation of each token (Eq. 1-3). shape: (tokens, 2 * hidden_size)"""
         kept = self._drop_features(self._drop_words(features), packing)
         hidden = run_lstm(self.lstm, self.reproject(kept), packing)
         return self._drop_features(hidden, packing)
+
+    def _emissions(self, features: Tensor, packing: Packing, corpus: str) -> Tensor:
+        scores: Tensor = self._head(corpus).linear(self.encode(features, packing))
+        return scores
+
+    def _best_tags(self, emissions: Tensor, packing: Packing, corpus: str) -> list[list[str]]:
+        path, names = self._head(corpus).crf.decode(emissions, packing), self.tag_sets[corpus]
+        return [[names[tag] for tag in tags] for tags in packing.unpack(path)]
 
     def _head(self, corpus: str) -> Head:
         head = self.heads[corpus]

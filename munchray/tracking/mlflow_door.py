@@ -17,6 +17,7 @@ os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("DO_NOT_TRACK", "true")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
+os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # two lines a trial
 
 import sqlalchemy
@@ -64,8 +65,7 @@ class Store:
     """
 
     def __init__(self, uri: str, experiment: str, artifacts: Path) -> None:
-        _check_scheme(uri)
-        _check_database(uri)
+        check_uri(uri)
         self._client = MlflowClient(tracking_uri=uri, registry_uri=uri)
         if self._client.get_experiment_by_name(experiment) is None:
             with contextlib.suppress(RestException):  # another search made it just now
@@ -141,6 +141,23 @@ def advice(error: Exception) -> str:
 def make_database(path: Path) -> None:
     """Make an sqlite store with nothing in it."""
     MlflowClient(f"sqlite:///{path}").search_experiments(max_results=1)
+
+
+def check_uri(uri: str, *, must_exist: bool = False) -> None:
+    """See that a URI is one, and that a database answers.
+
+    Args:
+        must_exist: an sqlite file that is not there is a mistake; otherwise its folder is made.
+
+    Raises:
+        InputError: it is none, or there is nothing.
+        Exception: what the database says.
+    """
+    _check_scheme(uri)
+    file = Path(sqlalchemy.make_url(uri).database or "") if uri.startswith("sqlite") else None
+    if must_exist and file is not None and not file.is_file():
+        raise InputError(Problem("tracking_uri", f"there is no database {file}", "the one that a search wrote"))
+    _check_database(uri)
 
 
 def _check_scheme(uri: str) -> None:

@@ -5,17 +5,18 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from segtok.segmenter import split_single
 
 from munchray.corpora.columns import DOCUMENT_START
-from munchray.corpora.tags import spans_of
+from munchray.corpora.tags import Span
 from munchray.errors import InputError, Problem
 
 TOKEN = re.compile(r"[^\W_]+|[^\s]")
 """Runs of letters and digits, or single marks: how the corpora of Table 1 are tokenised."""
 
+SCORE_DIGITS = 4
 COLOURS = ("black on cyan", "black on green", "black on yellow", "black on magenta", "white on blue", "white on red")
 
 
@@ -45,6 +46,18 @@ def read_text(lines: Iterable[str]) -> Iterator[Sentence]:
         for text in split_single(line.strip()):
             if text.strip():
                 yield Sentence(text, tuple(Token(m[0], m.start(), m.end()) for m in TOKEN.finditer(text)))
+
+
+def read_document(document: str) -> Iterator[tuple[int, Sentence]]:
+    """Sentences of a text of any number of lines, each with the character of the text at which it begins."""
+    begin = 0
+    for line in document.splitlines(keepends=True):
+        place = begin
+        for sentence in read_text([line]):
+            place = document.index(sentence.text, place)
+            yield place, sentence
+            place += len(sentence.text)
+        begin += len(line)
 
 
 def read_columns(lines: Iterable[str], name: str) -> Iterator[Sentence]:
@@ -106,27 +119,33 @@ def as_conll(sentence: Sentence, tags: Sequence[str]) -> str:
     return "".join(f"{token.text}\t{tag}\n" for token, tag in zip(sentence.tokens, tags, strict=True)) + "\n"
 
 
-def as_json(sentence: Sentence, tags: Sequence[str]) -> str:
-    """One line: the text and its spans with character offsets."""
-    spans = [
-        {"start": start, "stop": stop, "type": kind, "text": sentence.text[start:stop]}
-        for start, stop, kind in _character_spans(sentence, tags)
-    ]
-    return json.dumps({"text": sentence.text, "spans": spans}, ensure_ascii=False) + "\n"
+def as_json(sentence: Sentence, found: Sequence[tuple[Span, float]]) -> str:
+    """One line: the text and its spans."""
+    return json.dumps({"text": sentence.text, "spans": character_spans(sentence, found)}, ensure_ascii=False) + "\n"
 
 
-def as_markup(sentence: Sentence, tags: Sequence[str], kinds: list[str]) -> list[tuple[str, str]]:
+def character_spans(sentence: Sentence, found: Sequence[tuple[Span, float]], offset: int = 0) -> list[dict[str, Any]]:
+    """Spans of tokens as spans of characters, with type, text and score, ready for JSON.
+
+    Args:
+        offset: characters that come before the sentence.
+    """
+    spans = []
+    for (first, after, kind), score in found:
+        start, end = sentence.tokens[first].start, sentence.tokens[after - 1].stop
+        own = {"start": offset + start, "end": offset + end, "type": kind, "text": sentence.text[start:end]}
+        spans.append({**own, "score": round(score, SCORE_DIGITS)})
+    return spans
+
+
+def as_markup(sentence: Sentence, found: Sequence[tuple[Span, float]], kinds: list[str]) -> list[tuple[str, str]]:
     """Pieces of the text with a style each, empty for what is no span; ``kinds`` remembers each type's colour."""
     pieces, done = [], 0
-    for start, stop, kind in _character_spans(sentence, tags):
+    for span in character_spans(sentence, found):
+        kind = span["type"]
         if kind not in kinds:
             kinds.append(kind)
         style = COLOURS[kinds.index(kind) % len(COLOURS)]
-        pieces += [(sentence.text[done:start], ""), (f"{sentence.text[start:stop]} [{kind}]", style)]
-        done = stop
+        pieces += [(sentence.text[done : span["start"]], ""), (f"{span['text']} [{kind} {span['score']:.2f}]", style)]
+        done = span["end"]
     return [*pieces, (sentence.text[done:], "")]
-
-
-def _character_spans(sentence: Sentence, tags: Sequence[str]) -> Iterator[tuple[int, int, str]]:
-    for first, after, kind in spans_of(tags):
-        yield sentence.tokens[first].start, sentence.tokens[after - 1].stop, kind

@@ -7,15 +7,16 @@ scores.json                       where it comes from and what it scored
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from munchray.corpora.tags import iobes_to_iob2
+from munchray.corpora.tags import Span, iobes_to_iob2
 from munchray.errors import InputError, Problem
 from munchray.features.sources import Embedder, load_embedder
 from munchray.features.units import LARGEST
@@ -23,6 +24,8 @@ from munchray.files import write_json, written_aside
 from munchray.tagging.packing import Packing
 from munchray.tagging.tagger import Tagger
 from munchray.tagging.weights import load_model, read_description
+
+T = TypeVar("T")
 
 BATCH = 32
 BATCH_TOKENS = 4096
@@ -40,7 +43,9 @@ def export_model(model: Path, embedders: Sequence[Embedder], scores: Mapping[str
     if target.exists() and any(target.iterdir() if target.is_dir() else [target]):
         read_description(target)  # an older export may be replaced, nothing else
     with written_aside(target) as aside:
-        shutil.copytree(model, aside)
+        aside.mkdir()
+        for file in model.iterdir():
+            shutil.copyfile(file, aside / file.name)
         for place, embedder in enumerate(embedders):
             embedder.save(aside / "embeddings" / str(place))
         write_json(aside / "scores.json", scores)
@@ -79,21 +84,30 @@ class Model:
 
     def tag(self, sentences: Iterable[Sequence[str]]) -> Iterator[list[str]]:
         """IOB2 tags of each sentence (its tokens), in order, in bounded memory."""
+        for tags in self._each(sentences, self._tagger.decode):
+            yield iobes_to_iob2(tags)
+
+    def find(self, sentences: Iterable[Sequence[str]]) -> Iterator[list[tuple[Span, float]]]:
+        """The spans of each sentence, each with the probability that the CRF gives it; the spans that `tag` tags."""
+        return self._each(sentences, self._tagger.find)
+
+    def _each(self, sentences: Iterable[Sequence[str]], work: Callable[..., list[list[T]]]) -> Iterator[list[T]]:
+        """What the tagger's ``work`` gives for each sentence, batched with others of similar length."""
         rest = iter(sentences)
         while window := list(islice(rest, WINDOW)):
-            tags: list[list[str]] = [[] for _ in window]
+            results: list[list[T]] = [[] for _ in window]
             for chosen in _batches([len(sentence) for sentence in window]):
-                for i, found in zip(chosen, self._tag_batch([window[i] for i in chosen]), strict=True):
-                    tags[i] = found
-            yield from tags
+                batch = [window[place] for place in chosen]
+                packing = Packing([len(sentence) for sentence in batch])
+                for place, result in zip(chosen, work(self._features(batch, packing), packing, self.main), strict=True):
+                    results[place] = result
+            yield from results
 
-    def _tag_batch(self, sentences: Sequence[Sequence[str]]) -> list[list[str]]:
-        packing = Packing([len(sentence) for sentence in sentences])
+    def _features(self, sentences: Sequence[Sequence[str]], packing: Packing) -> Tensor:
         blocks = [packing.pack(list(embedder.embed(sentences))) for embedder in self._embedders]
         # as the feature store keeps them, so that a model scores what its training scored
         halved = np.concatenate(blocks, 1).clip(-LARGEST, LARGEST).astype(np.float16)
-        paths = self._tagger.decode(torch.from_numpy(halved).float(), packing, self.main)
-        return [iobes_to_iob2(path) for path in paths]
+        return torch.from_numpy(halved).float()
 
 
 def _batches(lengths: Sequence[int]) -> Iterator[list[int]]:

@@ -12,8 +12,8 @@ from typing import Any
 
 from munchray.corpora.catalogue import SPLITS, CorpusSource, entity_types, find_corpus, load_split
 from munchray.errors import InputError, Problem, nearest
-from munchray.tagging import text
-from munchray.tagging.bundle import Model
+from munchray.models import text
+from munchray.models.bundle import Model
 from munchray.tagging.scoring import by_type, seqeval_scores
 
 OUTPUTS = ("conll", "json", "spans")
@@ -38,15 +38,14 @@ def tag_file(model: Path, file: str, columns: bool | None, output: str) -> Itera
     name = "standard input" if file == "-" else file
     lines = text.decoded(_lines(file), name)
     sentences, read_ahead = tee(text.read_columns(lines, name) if columns else text.read_text(lines))
-    tags = tagger.tag(sentence.words for sentence in read_ahead)
-    kinds: list[str] = []
-    for sentence, found in zip(sentences, tags, strict=True):
-        if output == "conll":
-            yield text.as_conll(sentence, found)
-        elif output == "json":
-            yield text.as_json(sentence, found)
-        else:
-            yield text.as_markup(sentence, found, kinds)
+    words = (sentence.words for sentence in read_ahead)
+    if output == "conll":
+        yield from map(text.as_conll, sentences, tagger.tag(words))
+    elif output == "json":
+        yield from map(text.as_json, sentences, tagger.find(words))
+    else:
+        kinds: list[str] = []
+        yield from (text.as_markup(*pair, kinds) for pair in zip(sentences, tagger.find(words), strict=True))
 
 
 def evaluate(model: Path, corpus: str, data_dir: Path | None, progress: Callable[[str], None]) -> dict[str, Any]:

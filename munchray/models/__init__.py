@@ -1,0 +1,1 @@
+"""A model to take away: exported, loaded, used on new text."""

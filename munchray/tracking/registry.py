@@ -1,0 +1,158 @@
+"""MLflow's registry: the winner of a search as a model by name, and the way from a run to its trial. (mlflow)"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from munchray.tracking import mlflow_door  # sets MLflow's variables, so it comes first
+
+# isort: split
+import mlflow
+from mlflow.exceptions import MlflowException
+from mlflow.tracking import MlflowClient
+
+from munchray import __version__
+from munchray.errors import InputError, Problem, WorkError
+from munchray.files import digest, file_digest
+from munchray.models import served
+from munchray.models.export import Trained, export
+from munchray.settings import Job, load_job
+from munchray.tracking.tracker import PARENT, SEARCH, TRIAL
+
+CHAMPION = "champion"
+WEIGHTS = "munchray.weights"
+FOLDER = "model"
+"""Where a run keeps its registered model."""
+EXAMPLE = ["Mutations of this gene cause cystic fibrosis and deafness.", ["No", "fever", "was", "seen", "."]]
+
+
+@dataclass(frozen=True)
+class Registered:
+    """A version of a registered model; not ``new`` if these weights had one already."""
+
+    name: str
+    version: str
+    new: bool
+
+
+class Registry:
+    """The runs and registered models of one MLflow store.
+
+    Args:
+        uri: of an MLflow server (``http://...``) or a database.
+        where: what named it, for messages.
+
+    Raises:
+        InputError: the URI is wrong or leads nowhere.
+    """
+
+    def __init__(self, uri: str, where: str = "tracking_uri") -> None:
+        self.uri = uri
+        self._where = where
+        with self._explained():
+            mlflow_door.check_uri(uri, must_exist=True)
+            self._client = MlflowClient(tracking_uri=uri, registry_uri=uri)
+
+    def trial_of(self, run_id: str) -> tuple[Job, int | None]:
+        """The job of the search that a run belongs to, and the trial; None for the search's own run.
+
+        Raises:
+            InputError: no such run, or one that munchray did not make.
+        """
+        with self._explained():
+            tags = self._tags_of(run_id)
+            if SEARCH not in tags:
+                raise InputError(Problem(f"run {run_id}", "no run of munchray", "a run of a search or of a trial"))
+            trial = int(tags[TRIAL]) if TRIAL in tags else None
+            search_run = tags.get(PARENT, run_id)
+            with TemporaryDirectory() as folder:
+                path = self._client.download_artifacts(search_run, "job.json", folder)
+                return load_job(Path(path)), trial  # JSON is YAML
+
+    def register(self, name: str, trained: Trained, run_tags: Mapping[str, str], card: str) -> Registered:
+        """Make a model the champion of its name: a new version, unless these very weights have one.
+
+        Args:
+            run_tags: what the run carries that the model is kept in; the version carries them as well.
+            card: Markdown.
+
+        Raises:
+            InputError: the store does not work, or has no such run.
+        """
+        mark = _mark(trained)
+        with self._explained():
+            version = self._version_with(name, mark)
+            new = version is None
+            if version is None:
+                run_id = self._run_with(run_tags)
+                self._keep(run_id, trained, card)
+                version = self._make_version(name, run_id, {**run_tags, WEIGHTS: mark}, card)
+            self._client.set_registered_model_alias(name, CHAMPION, version)
+        return Registered(name, version, new)
+
+    def _tags_of(self, run_id: str) -> Mapping[str, str]:
+        try:
+            tags: Mapping[str, str] = self._client.get_run(run_id).data.tags
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
+            fix = "Copy the id from the run's page"
+            raise InputError(Problem(f"run {run_id}", f"no such run in {self.uri}", fix=fix)) from None
+        return tags
+
+    def _version_with(self, name: str, mark: str) -> str | None:
+        versions = self._client.search_model_versions(f"name = '{name}'")
+        return next((str(version.version) for version in versions if version.tags.get(WEIGHTS) == mark), None)
+
+    def _run_with(self, tags: Mapping[str, str]) -> str:
+        """The run that carries all these tags and, of a search, is not one of its trials'."""
+        query = " and ".join(f"tags.`{key}` = '{value}'" for key, value in tags.items())
+        experiments = [each.experiment_id for each in self._client.search_experiments()]
+        runs = self._client.search_runs(experiments, query)
+        wanted = [run.info.run_id for run in runs if (TRIAL in run.data.tags) == (TRIAL in tags)]
+        if not wanted:
+            raise InputError(Problem(self._where, f"{self.uri} has no run of this search", "the store it wrote to"))
+        return str(wanted[0])
+
+    def _keep(self, run_id: str, trained: Trained, card: str) -> None:
+        """Write the model as MLflow wants it, and make it an artifact of the run."""
+        with TemporaryDirectory() as folder:
+            bundle, packed = Path(folder, "bundle"), Path(folder, FOLDER)
+            export(trained, bundle, "munchray")
+            mlflow.pyfunc.save_model(
+                str(packed),
+                python_model=served.__file__,
+                artifacts={served.BUNDLE: str(bundle)},
+                input_example=EXAMPLE,
+                pip_requirements=[f"munchray=={__version__}", f"mlflow=={mlflow.__version__}"],
+            )
+            (packed / "README.md").write_text(card, encoding="utf-8")
+            self._client.log_artifacts(run_id, str(packed), FOLDER)
+
+    def _make_version(self, name: str, run_id: str, tags: Mapping[str, str], card: str) -> str:
+        if not self._client.search_registered_models(f"name = '{name}'"):
+            self._client.create_registered_model(name)
+        source = f"{self._client.get_run(run_id).info.artifact_uri}/{FOLDER}"
+        made = self._client.create_model_version(name, source, run_id, tags=dict(tags), description=card)
+        return str(made.version)
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        """A store that does not work is a wrong address; what else goes wrong is said as it is."""
+        try:
+            yield
+        except (InputError, WorkError, OSError):
+            raise
+        except Exception as error:  # MLflow and its stores raise all kinds
+            line = (str(error).strip() or type(error).__name__).splitlines()[0][:300]
+            found = f"'{self.uri}' does not work: {line}"
+            raise InputError(Problem(self._where, found, fix=mlflow_door.FIX)) from error
+
+
+def _mark(trained: Trained) -> str:
+    """Equal for models that tag equally."""
+    return digest(file_digest(trained.folder / "weights.safetensors"), *(e.fingerprint for e in trained.embedders))

@@ -1,0 +1,127 @@
+"""From a search on the command line to models elsewhere: registry, run ids, both formats, a full disk."""
+
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from munchray.cli.app import app
+
+pytestmark = pytest.mark.slow  # a search on Ray, Flair, MLflow
+
+JOB = """
+main: sample-disease-1
+regime: single_task
+search_space: {learning_rate: [0.2, 0.1]}
+embeddings: [{train: {characters: forward, hidden_size: 48, epochs: 1}}]
+trials: 2
+hidden_size: 8
+max_epochs: 1
+max_sentences: {train: 60, dev: 30}
+"""
+LIMITED = """
+import resource, sys
+resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+from munchray.cli.app import main
+sys.argv[1:] = {words!r}
+main()
+"""
+
+
+@dataclass
+class Searched:
+    """A folder with a finished search, what the command said on stderr, and its MLflow store."""
+
+    folder: Path
+    said: str
+
+    @property
+    def uri(self):
+        return f"sqlite:///{self.folder}/runs/tiny/mlflow.db"
+
+    def run_of(self, trial):
+        from mlflow import MlflowClient
+
+        client = MlflowClient(self.uri, self.uri)
+        experiment = client.get_experiment_by_name("tiny").experiment_id
+        runs = client.search_runs([experiment], f"tags.`munchray.trial` = '{trial}'" if trial is not None else "")
+        return next(run.info.run_id for run in runs if trial is not None or "munchray.trial" not in run.data.tags)
+
+
+@pytest.fixture(scope="module")
+def searched(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("searched")
+    (folder / "tiny.yaml").write_text(JOB)
+    words = [sys.executable, "-m", "munchray", "search", "tiny.yaml"]
+    done = subprocess.run(words, cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return Searched(folder, done.stderr)
+
+
+@pytest.fixture
+def munchray(searched, monkeypatch):
+    """The command in the folder of the search: what it says, if it ends with this code."""
+
+    def run(*words, code=0):
+        monkeypatch.chdir(searched.folder)
+        result = CliRunner().invoke(app, [str(word) for word in words])
+        assert result.exit_code == code, (result.output, result.exception)
+        return result.output
+
+    return run
+
+
+def contents(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_search_registers_its_winner_and_doing_it_again_changes_nothing(searched, munchray):
+    assert "is version 1 and champion of models:/tiny" in searched.said
+    assert "is already version 1 and champion of models:/tiny" in munchray("register", "tiny.yaml")
+    winner = munchray("register", "tiny.yaml", "--quiet").split()[1]
+    other = 1 - int(winner)
+    assert f"trial {other:04d} is now version 2 and champion" in munchray("register", "tiny.yaml", "--trial", other)
+    assert f"trial {winner} is already version 1 and champion" in munchray("register", "tiny.yaml")
+    assert "has not been finalized" in munchray("register", "tiny.yaml", "--final", code=2)
+
+
+def test_a_model_is_exported_by_the_id_of_a_run(searched, munchray):
+    munchray("export", "tiny.yaml", "--trial", 1, "--to", "models/by-job")
+    found = ["--tracking-uri", searched.uri]
+    assert "trial 0001 is now in" in munchray("export", searched.run_of(1), *found, "--to", "models/by-run")
+    by_job, by_run = (contents(searched.folder / "models" / name) for name in ("by-job", "by-run"))
+    assert list(by_job.values()) == list(by_run.values())
+    assert "is now in" in munchray("export", searched.run_of(None), *found, "--trial", 0, "--to", "models/best")
+    assert "but" in munchray("export", searched.run_of(1), *found, "--trial", 0, "--to", "models/x", code=2)
+
+    unknown = munchray("export", "0" * 32, *found, "--to", "models/x", code=2)
+    assert f"run {'0' * 32}: no such run in sqlite:///" in unknown
+    assert "--tracking-uri: not given" in munchray("export", searched.run_of(1), "--to", "models/x", code=2)
+    nowhere = munchray("export", "0" * 32, "--tracking-uri", "sqlite:////nowhere/ml.db", "--to", "x", code=2)
+    assert "there is no database /nowhere/ml.db" in nowhere
+    assert "Did you mean 'flair'?" in munchray("export", "tiny.yaml", "--format", "flare", "--to", "x", code=2)
+    assert not (searched.folder / "models" / "x").exists()
+
+
+def test_a_registered_name_with_odd_characters_is_refused_before_anything_is_computed(munchray):
+    for name in ("a/b", "a:b", "a b"):
+        said = munchray("register", "tiny.yaml", "--set", f"name={name}", code=2)
+        assert "name" in said
+        assert "etters, digits" in said
+
+
+@pytest.mark.parametrize("form", ["munchray", "flair"])
+def test_a_full_disk_leaves_the_older_export_whole(searched, munchray, form):
+    target = f"kept/{form}"
+    words = ["export", "tiny.yaml", "--quiet", "--format", form, "--to", target]
+    munchray(*words)
+    before = contents(searched.folder / "kept")
+    limited = [sys.executable, "-c", LIMITED.format(words=words)]
+    done = subprocess.run(limited, cwd=searched.folder, capture_output=True, text=True)
+    assert done.returncode == 1, done.stderr
+    assert "failed: " in done.stderr
+    assert "Traceback" not in done.stderr
+    assert contents(searched.folder / "kept") == before
