@@ -12,7 +12,7 @@ from typing import Any
 
 import ray
 
-from munchray.errors import InputError, Problem
+from munchray.errors import InputError, Problem, WorkError
 from munchray.settings import Job
 
 # Ray reads these when it starts: no telemetry, no tables of its own, and a trial without a GPU hides none from others.
@@ -48,6 +48,7 @@ def connect(address: str | None) -> None:
 
     Raises:
         InputError: there is no cluster at the address, it does not let us in, or it runs other versions.
+        WorkError: Ray does not start on this machine.
     """
     if address and address.startswith(CLIENT):
         host = address.removeprefix(CLIENT).split(":")[0]
@@ -57,7 +58,10 @@ def connect(address: str | None) -> None:
     try:
         _knock(address)
         ray.init(address=address, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
-    except (OSError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
+    except Exception as error:  # Ray raises all kinds, plain `Exception` among them
+        if address is None:
+            line = str(error).strip().splitlines()[0]
+            raise WorkError(f"Ray does not start on this machine ({line}); is it very busy? Try again") from error
         raise InputError(_no_cluster(address, str(error))) from error
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
