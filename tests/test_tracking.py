@@ -6,6 +6,7 @@ import contextlib
 import http.server
 import math
 import os
+import re
 import shutil
 import tempfile
 import threading
@@ -21,6 +22,9 @@ from munchray.tracking import tracker as tracking
 from munchray.tracking.tracker import Tracker, default_uri
 
 TRIAL = {"order": ("bc5cdr-disease", "linnaeus"), "learning_rate": 0.1, "batch_size": 32, "seed": 1}
+
+# what a client hears of a server that was killed, by whether it still had a connection
+GONE = r"(\[Errno 111\] Connection refused|Connection reset by peer|Remote end closed connection without response)"
 
 
 @pytest.fixture(scope="module")
@@ -277,7 +281,7 @@ def test_a_real_server_keeps_the_same_runs_and_its_death_does_not_stop_a_search(
     tracker.log(1, {"dev_f1": 2.0}, 1)
     tracker.flush()
     assert len(warnings) == 1
-    assert "Connection refused" in warnings[0]
+    assert re.search(rf"{GONE}\); the data is kept", warnings[0])
     with server(uri, tmp_path / "files", port):
         tracker.finish_trial(1, "FINISHED")
         tracker.finish_search("FINISHED")
@@ -290,4 +294,4 @@ def test_a_real_server_keeps_the_same_runs_and_its_death_does_not_stop_a_search(
     assert runs["0001 bc2gm"].data.metrics == {"dev_f1": 2.0}
     assert len(warnings) == 1
     tracker.start_trial(2, {})
-    assert "lacks data of 1 runs: [Errno 111] Connection refused" in tracker.finish_search("FINISHED")
+    assert re.search(rf"lacks data of 1 runs: {GONE}$", tracker.finish_search("FINISHED"))

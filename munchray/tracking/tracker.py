@@ -293,4 +293,6 @@ def _copy_unless_there(source: Path, target: Path) -> None:
 def _cause(error: BaseException) -> str:
     """The first line of an error; of an HTTP error, which holds the whole stack in one line, the innermost cause."""
     line = (str(error).strip() or type(error).__name__).splitlines()[0]
-    return (line.rsplit(": ", 1)[-1].strip("\"')") if "Caused by" in line else line)[:300]
+    if "Caused by" in line:
+        line = line.rsplit(": ", 1)[-1].strip("\"')").rsplit("'", 1)[-1]
+    return line[:300]
