@@ -88,7 +88,8 @@ def test_a_search_registers_its_winner_and_doing_it_again_changes_nothing(search
     assert "has not been finalized" in munchray("register", "tiny.yaml", "--final", code=2)
 
 
-def test_a_model_is_exported_by_the_id_of_a_run(searched, munchray):
+def test_a_model_is_exported_by_the_id_of_a_run(searched, munchray, monkeypatch):
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)  # mlflow.set_tracking_uri leaves it in a process
     munchray("export", "tiny.yaml", "--trial", 1, "--to", "models/by-job")
     found = ["--tracking-uri", searched.uri]
     assert "trial 0001 is now in" in munchray("export", searched.run_of(1), *found, "--to", "models/by-run")
