@@ -96,7 +96,8 @@ def compare(report: bench.Report, options: argparse.Namespace) -> None:
 
 def _in_a_process(side: str, trials: int, folder: Path) -> dict[str, float]:
     command = [sys.executable, "-m", "benchmarks.overhead", "--side", side, "--trials", str(trials)]
-    done = subprocess.run([*command, "--folder", str(folder)], stdout=subprocess.PIPE, text=True, check=True)
+    command += ["--folder", str(folder)]
+    done = subprocess.run(command, cwd=bench.FOLDER.parent, stdout=subprocess.PIPE, text=True, check=True)
     return dict(json.loads(done.stdout.splitlines()[-1]))
 
 
