@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import time
+from collections import Counter
 
 import pytest
 from fake_trainings import JOB, finish_all, searched
@@ -17,9 +18,10 @@ from munchray.files import write_json
 from munchray.protocol.finalize import final_folder, final_model, jobs_of, make_plan, note_choice
 from munchray.protocol.report import make_report
 from munchray.protocol.trainings import Shelf, Trainings
-from munchray.search.search import search_folder
+from munchray.search.search import Search, search_folder
 from munchray.settings import load_job
 from munchray.tagging.scoring import total
+from munchray.tracking.tracker import default_uri
 from munchray.training.inputs import prepare, read_inputs
 from munchray.training.machine import use_threads
 from munchray.training.record import read_result
@@ -201,12 +203,18 @@ def scramble(path):
     path.write_text("\n".join(new) + "\n")
 
 
+class Silent:
+    """A watcher."""
+
+    trial_started = trial_finished = staticmethod(lambda number, what: None)
+
+    def warn(self, message):
+        raise AssertionError(message)
+
+
 def carry_out_here(job, plan, data):
     """As Ray does, in this process."""
     shelf = Shelf(final_folder(job), {job.name: data.fingerprint()})
-
-    class Silent:
-        trial_started = trial_finished = staticmethod(lambda number, what: None)
 
     work = Trainings(job, plan, shelf, Silent())
     while (trial := work.hand_out()) is not None:
@@ -253,9 +261,11 @@ def test_a_finalize_that_was_killed_goes_on_trains_nothing_twice_and_scores_each
         stream.write(f"storage: {tmp_path / 'runs'}\n")
     job = load_job(job_file)
     searched(job, [60.0, 50.0])
-    data = prepare(job, lambda line: None)
-    write_json(search_folder(job) / "job.json", {"job": job.model_dump(mode="json"), "data": data.fingerprint()})
+    launched = {"job": job.model_dump(mode="json"), "data": prepare(job, lambda line: None).fingerprint()}
+    write_json(search_folder(job) / "job.json", {**launched, "id": "mine 1", "corpora": {}})
     call = [sys.executable, "-m", "munchray", "finalize", str(job_file), "--top", "1", "--seeds", "2"]
+    assert "has no run of this search. Tell it of the search first" in here(*call[3:], code=2).stderr
+    Search(job, Silent()).sync()
     trainings = final_folder(job) / "trainings"
 
     with (tmp_path / "log.txt").open("w") as log:
@@ -278,6 +288,42 @@ def test_a_finalize_that_was_killed_goes_on_trains_nothing_twice_and_scores_each
     score = read_test(final_model(job))
     assert len(score.sentences["mine"]) == 30
 
+    # MLflow has a run of each beside the search's trials, and what they came to
+    runs = runs_of(job)
+    parent = runs.pop(None)
+    assert Counter(run.info.status for run in runs.values()) == {"FINISHED": 2 + 8}
+    assert {run.data.tags["mlflow.parentRunId"] for run in runs.values()} == {parent.info.run_id}
+    told = {name: run.data.metrics for name, run in runs.items() if "munchray.trial" not in run.data.tags}
+    assert set(told) == {path.name for path in trainings.iterdir()}
+    assert sum("rerun_dev_f1" in metrics for metrics in told.values()) == 4
+    assert all("final_dev_f1" not in metrics for metrics in told.values())
+    counts = {
+        path.parent.name: total(read_test(path.parent).sentences["mine"]) for path in trainings.glob("*/test.json")
+    }
+    assert {name: metrics["test_f1"] for name, metrics in told.items() if "test_f1" in metrics} == {
+        name: pytest.approx(each.f1) for name, each in counts.items()
+    }
+    assert parent.data.tags["munchray.final"].startswith("trial 0000: test F1 ")
+
+    # a lost account is told again, nothing twice
+    before = {name: run.info.run_id for name, run in runs_of(job).items()}
+    lost = final_model(job).name
+    client_of(job).delete_run(before[lost])
+    here("sync", job_file)
+    after = {name: run.info.run_id for name, run in runs_of(job).items()}
+    assert after.pop(lost) != before.pop(lost)
+    assert after == before
+
+    # each of its models can be taken away by its run
+    uri = default_uri(search_folder(job))
+    for name in (lost, next(name for name in told if name not in counts)):
+        run_id = runs_of(job)[name].info.run_id
+        here("export", run_id, "--tracking-uri", uri, "--to", tmp_path / name)
+        own = (trainings / name / "model" / "weights.safetensors").read_bytes()
+        assert (tmp_path / name / "weights.safetensors").read_bytes() == own
+    found = f"--final: given, but {run_id} is the run of training {name}"
+    assert found in here("export", run_id, "--final", "--tracking-uri", uri, "--to", tmp_path / "no", code=2).stderr
+
     # the model can be taken away, and it scores what was stored
     here("export", job_file, "--final", "--to", tmp_path / "model")
     judged = json.loads(here("evaluate", tmp_path / "model", tmp_path / "corpus", "--json").stdout)
@@ -292,6 +338,20 @@ def test_a_finalize_that_was_killed_goes_on_trains_nothing_twice_and_scores_each
         path.write_text(text)
     (tmp_path / "corpus" / "test.tsv").unlink()
     assert "no file for the split 'test'" in here("finalize", job_file, "--top", 1, code=2).stderr
+
+
+def client_of(job):
+    from mlflow import MlflowClient
+
+    return MlflowClient(default_uri(search_folder(job)))
+
+
+def runs_of(job):
+    """By what they tell of: a trial's number, a training's folder, None of the search."""
+    client = client_of(job)
+    found = client.search_runs([client.get_experiment_by_name(job.name).experiment_id])
+    tags = ("munchray.trial", "munchray.training")
+    return {next((run.data.tags[tag] for tag in tags if tag in run.data.tags), None): run for run in found}
 
 
 def here(*words, code=0):

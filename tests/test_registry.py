@@ -45,7 +45,7 @@ def trained(small_model):
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory, small_model):
-    """An sqlite store with the run of a search, that of its trial 3, and one of somebody else: URI and ids."""
+    """An sqlite store with the run of a search, its trial 3, a training after it, and another's: URI and ids."""
     from munchray.tracking.mlflow_door import Store
 
     folder = tmp_path_factory.mktemp("mlflow")
@@ -53,8 +53,10 @@ def store(tmp_path_factory, small_model):
     runs = Store(uri, NAME, None)
     search = runs.create("search", SEARCH_TAGS, 0)
     runs.log_file(search, "job.json", json.dumps(small_model.job.model_dump(mode="json")))
-    trial = runs.create("trial", {**TRIAL_TAGS, "mlflow.parentRunId": search}, 0)
-    return uri, {"search": search, "trial": trial, "other": runs.create("other", {}, 0)}
+    nested = {"mlflow.parentRunId": search}
+    trial = runs.create("trial", {**TRIAL_TAGS, **nested}, 0)
+    final = runs.create("final", {**SEARCH_TAGS, **nested, "munchray.training": "0f"}, 0)
+    return uri, {"search": search, "trial": trial, "final": final, "other": runs.create("other", {}, 0)}
 
 
 @pytest.fixture(scope="module")
@@ -223,14 +225,17 @@ def test_a_model_whose_search_the_store_does_not_know_is_refused(registry, train
         registry.register("unknown", trained, {"munchray.search": "another"}, "")
 
 
-def test_the_trial_of_a_run_is_found(registry, store, small_model):
+def test_what_a_run_tells_of_is_found(registry, store, small_model):
+    from munchray.tracking.registry import Origin
+
     runs = store[1]
-    assert registry.trial_of(runs["trial"]) == (small_model.job, 3)
-    assert registry.trial_of(runs["search"]) == (small_model.job, None)
+    assert registry.origin_of(runs["trial"]) == Origin(small_model.job, trial=3)
+    assert registry.origin_of(runs["final"]) == Origin(small_model.job, training="0f")
+    assert registry.origin_of(runs["search"]) == Origin(small_model.job)
     with pytest.raises(InputError, match="no run of munchray"):
-        registry.trial_of(runs["other"])
+        registry.origin_of(runs["other"])
     with pytest.raises(InputError, match=rf"run {'0' * 32}: no such run in {store[0]}. Copy the id"):
-        registry.trial_of("0" * 32)
+        registry.origin_of("0" * 32)
 
 
 def test_a_store_that_is_none_is_refused(tmp_path):

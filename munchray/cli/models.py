@@ -6,6 +6,7 @@ import json
 import re
 import shlex
 import sys
+from dataclasses import replace
 from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -20,6 +21,7 @@ from munchray.errors import InputError, Problem, WorkError, nearest
 if TYPE_CHECKING:
     from munchray.models.export import Trained
     from munchray.settings import Job
+    from munchray.tracking.registry import Origin
 
 ModelFolder = Annotated[Path, typer.Argument(metavar="MODEL", help="A folder that `munchray export` wrote.")]
 
@@ -32,7 +34,7 @@ SENTENCES_BETWEEN_NEWS = 100
 
 def export(
     source: Annotated[
-        str, typer.Argument(metavar="JOB|RUN", help="A job file, or the id of an MLflow run of a search or a trial.")
+        str, typer.Argument(metavar="JOB|RUN", help="A job file, or the id of any MLflow run of a search.")
     ],
     to: Annotated[
         Path, typer.Option("--to", help="Folder to write, for flair a file; an older export there is replaced.")
@@ -61,10 +63,10 @@ def export(
     if form not in FORMATS:
         raise InputError(Problem("--format", f"'{form}'", f"one of {', '.join(FORMATS)}", nearest(form, FORMATS)))
     if RUN_ID.fullmatch(source):
-        job, trial = _run_named(source, tracking_uri, trial)
+        origin = _origin(source, tracking_uri, trial, final)
+        trained = _trained(origin.job, origin.trial, final, quiet, origin.training)
     else:
-        job = load(Path(source), overrides)
-    trained = _trained(job, trial, final, quiet)
+        trained = _trained(load(Path(source), overrides), trial, final, quiet)
     write(trained, to, form)
     use = f"echo 'Some text.' | munchray predict {shlex.quote(str(to))}"
     hint = use if form == "munchray" else f"flair.models.SequenceTagger.load({str(to)!r})"
@@ -109,22 +111,27 @@ def register_winner(job: Job, typed: str, *, final: bool, quiet: bool) -> None:
         terminal.note(f"the best model is version {entry.version} and champion of models:/{entry.name}", quiet=quiet)
 
 
-def _run_named(run_id: str, uri: str | None, trial: int | None) -> tuple[Job, int | None]:
-    """The job of the search that a run belongs to, and the run's trial or the one that is asked for."""
+def _origin(run_id: str, uri: str | None, trial: int | None, final: bool) -> Origin:
+    """The search that a run belongs to, and what of it: its trial or training, or the trial that is asked for."""
     from munchray.tracking.registry import Registry
 
     if uri is None:
         fix = "It is tracking_uri of the job; if that is unset, sqlite:////path/to/runs/NAME/mlflow.db"
         raise InputError(Problem("--tracking-uri", "not given", "the MLflow store that has the run", fix))
-    job, own = Registry(uri, "--tracking-uri").trial_of(run_id)
-    if own is not None and trial is not None:
-        raise InputError(Problem("--trial", f"{trial}, but {run_id} is the run of trial {own}", "one of them"))
-    return job, trial if own is None else own
+    origin = Registry(uri, "--tracking-uri").origin_of(run_id)
+    if origin.name and (final or trial is not None):
+        asked = "--final" if final else "--trial"
+        raise InputError(Problem(asked, f"given, but {run_id} is the run of {origin.name}", "one of them"))
+    return origin if origin.name else replace(origin, trial=trial)
 
 
-def _trained(job: Job, trial: int | None, final: bool, quiet: bool) -> Trained:
-    """The model that a command was asked for."""
-    from munchray.protocol.finalize import final as final_of
+def _trained(job: Job, trial: int | None, final: bool, quiet: bool, training: str | None = None) -> Trained:
+    """The model that a command was asked for.
+
+    Args:
+        training: one of a finalize, by its folder's name.
+    """
+    from munchray.protocol import finalize
     from munchray.search.export import trained_by
 
     if final and trial is not None:
@@ -133,7 +140,9 @@ def _trained(job: Job, trial: int | None, final: bool, quiet: bool) -> Trained:
     def say(line: str) -> None:
         terminal.note(line, quiet=quiet)
 
-    return final_of(job, say) if final else trained_by(job, trial, say)
+    if training:
+        return finalize.trained_in(job, training, say)
+    return finalize.final(job, say) if final else trained_by(job, trial, say)
 
 
 def predict(

@@ -18,6 +18,7 @@ from munchray.console import tables, terminal
 from munchray.errors import InputError, Problem
 
 if TYPE_CHECKING:
+    from munchray.protocol.account import FinalAccount
     from munchray.protocol.cost import Listing
     from munchray.protocol.paper import PaperPlan
     from munchray.protocol.trainings import Plan, Shelf
@@ -46,6 +47,7 @@ def finalize(
     Example: munchray finalize jobs/quickstart.yaml --top 2 --seeds 3
     """
     from munchray.files import write_json
+    from munchray.protocol.account import REPORT, FinalAccount
     from munchray.protocol.finalize import final_folder, jobs_of, make_plan, note_choice
     from munchray.protocol.report import make_report
     from munchray.search.search import check_same_job, search_folder
@@ -53,10 +55,14 @@ def finalize(
     job = load(job_file, overrides)
     check_same_job(job, search_folder(job), resume=False)
     plan = make_plan(job, top, seeds, _default_baselines(job) if baseline is None else baseline)
-    shelf = carry_out(plan, job, jobs_of(job, plan), final_folder(job), address, quiet, searched=search_folder(job))
-    report = make_report(plan, shelf)
-    note_choice(job, plan, shelf)
-    write_json(shelf.folder / "report.json", report.as_json())
+    account = FinalAccount(job, terminal.warn)
+    try:
+        shelf = carry_out(plan, job, jobs_of(job, plan), final_folder(job), address, quiet, account)
+        report = make_report(plan, shelf)
+        note_choice(job, plan, shelf)
+        write_json(shelf.folder / REPORT, report.as_json())
+    finally:
+        account.close()
     register_winner(job, as_typed(job_file, overrides), final=True, quiet=quiet)
     if as_json:
         print(json.dumps(report.as_json(), indent=2))
@@ -124,32 +130,35 @@ def carry_out(
     folder: Path,
     address: str | None,
     quiet: bool,
-    *,
-    searched: Path | None = None,
+    account: FinalAccount | None = None,
 ) -> Shelf:
     """Train on Ray what a plan lacks; the finished trainings.
 
     Args:
         job: for its resources and stages.
         jobs: those whose data is needed, by name, with the corpora that are scored on test.
-        searched: the folder of a search on the data of ``job``, which must be what it was.
+        account: told of all, where the trainings follow a search of ``job``, whose data must be what it was.
     """
     from munchray.protocol.trainings import Shelf, Trainings, all_trained
     from munchray.search import tuner
-    from munchray.search.search import check_same_data
+    from munchray.search.search import check_same_data, search_folder
 
     texts: Texts = {}  # jobs share corpora
     inputs = {name: read(each, quiet, tests=tests, texts=texts) for name, (each, tests) in jobs.items()}
     idle = all_trained(plan, folder, jobs)
+    if account and not idle:
+        account.connect()
     concurrent = 0 if idle else join(job, list(inputs.values()), address, quiet)
     data = {name: prepare_features(each, inputs[name], quiet) for name, (each, _) in jobs.items()}
-    if searched:
-        check_same_data(searched, data[job.name].fingerprint())
+    if account:
+        check_same_data(search_folder(job), data[job.name].fingerprint())
     shelf = Shelf(folder, {name: spec.fingerprint() for name, spec in data.items()})
     view = shown.TrainingsView(0, quiet)
-    work = Trainings(job, plan, shelf, view)
+    work = Trainings(job, plan, shelf, view, account.tell if account else lambda: None)
     work.start(data)
     if not idle:
+        if account:
+            account.open(shelf)
         view.expect(work.trials_left)
         terminal.note(f"{work.trials_left} trainings, {concurrent} at a time; Ctrl-C stops cleanly", quiet=quiet)
         with view.shown():

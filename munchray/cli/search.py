@@ -110,12 +110,13 @@ def results(
 
 
 def sync(job_file: JobFile, overrides: Overrides = None, quiet: Quiet = False) -> None:
-    """Tell MLflow what it lacks of a search: after its server was away, or after the search was killed.
+    """Tell MLflow what it lacks of a search and its finalize: after the server was away or they were killed.
 
     Example: munchray sync jobs/quickstart.yaml
 
     Example: munchray sync jobs/quickstart.yaml --set tracking_uri=http://127.0.0.1:5000
     """
+    from munchray.protocol.account import sync as sync_final
     from munchray.search.search import Search
 
     job = load(job_file, overrides)
@@ -123,6 +124,7 @@ def sync(job_file: JobFile, overrides: Overrides = None, quiet: Quiet = False) -
     work = Search(job, view, resume=True, summary=lambda: _summary(job))
     with progress.working("telling MLflow", quiet):
         work.sync()
+        sync_final(job, terminal.warn)
     terminal.out.print(f"MLflow has all of {job.name}. Look at it: {_how_to_look(job, work.folder)}")
 
 

@@ -155,7 +155,7 @@ class SearchView:
 
     def warn(self, message: str) -> None:
         """Something went wrong that does not stop the search."""
-        terminal.err.print(Text(f"warning: {message}", style="yellow"))
+        terminal.warn(message)
 
     def _advance(self) -> None:
         best = "" if self._best is None else f"best dev F1 {self._best:.2f}"

@@ -32,6 +32,11 @@ def note(message: str, *, quiet: bool = False) -> None:
         err.print(Text(message, style="dim"))
 
 
+def warn(message: str) -> None:
+    """Something went wrong that stops nothing; to stderr."""
+    err.print(Text(f"warning: {message}", style="yellow"))
+
+
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], numeric_from: int = 1) -> None:
     """A table to stdout, numbers from column ``numeric_from`` on; tab-separated lines when stdout is no terminal."""
     if not out.is_terminal:

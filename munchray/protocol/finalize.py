@@ -20,7 +20,7 @@ from munchray.search.search import search_folder, trial_folder
 from munchray.settings import Job, TrialSettings
 from munchray.tagging.scoring import total
 from munchray.training.inputs import open_embedders
-from munchray.training.testing import read_test
+from munchray.training.testing import read_test, scored_on
 
 BASELINES = ("single_task", "multi_task", "single_aux", "concatenation")
 RULE = (
@@ -170,10 +170,28 @@ def final(job: Job, progress: Callable[[str], None]) -> Trained:
         InputError: the search has not been finalized; an embedding is missing.
     """
     training = final_model(job)
-    test = {corpus: asdict(total(counts)) for corpus, counts in read_test(training).sentences.items()}
-    choice = read_json(final_folder(job) / "final.json")
+    return _trained("the final model", job, training, progress, read_json(final_folder(job) / "final.json"))
+
+
+def trained_in(job: Job, training: str, progress: Callable[[str], None]) -> Trained:
+    """The model of any training of a finalize, by its folder's name, with what it scored on test, if it did.
+
+    Raises:
+        InputError: there is no such training here; an embedding is missing.
+    """
+    folder = final_folder(job) / "trainings" / training
+    if not (folder / "result.json").exists():
+        raise InputError(Problem(str(folder), "no finished training", "the storage in which the search was finalized"))
+    return _trained(f"training {training}", job, folder, progress, {})
+
+
+def _trained(
+    name: str, job: Job, training: Path, progress: Callable[[str], None], choice: Mapping[str, object]
+) -> Trained:
+    found = read_test(training).sentences if scored_on(training) else {}
+    test = {corpus: asdict(total(counts)) for corpus, counts in found.items()}
     scores = {"search": job.name, **choice, "settings": read_json(training / "settings.json"), "test": test}
-    return Trained("the final model", training / "model", open_embedders(job, progress), scores)
+    return Trained(name, training / "model", open_embedders(job, progress), scores)
 
 
 def multi_name(job: Job) -> str:

@@ -129,12 +129,15 @@ class Trainings:
         plan: what to train.
         shelf: where it goes.
         watcher: told of everything.
+        on_end: called when a training has ended, well or not.
     """
 
-    def __init__(self, job: Job, plan: Plan, shelf: Shelf, watcher: Watcher) -> None:
+    def __init__(
+        self, job: Job, plan: Plan, shelf: Shelf, watcher: Watcher, on_end: Callable[[], None] = lambda: None
+    ) -> None:
         self.job = job
         self.folder = shelf.folder
-        self._plan, self._shelf, self._watcher = plan, shelf, watcher
+        self._plan, self._shelf, self._watcher, self._on_end = plan, shelf, watcher, on_end
         self._running: dict[int, Training] = {}
         self._handed_out: set[Training] = set()
         self._lock = FolderLock(self.folder)
@@ -182,11 +185,13 @@ class Trainings:
         on_dev = training.settings.trained_on == "train"
         score = self._shelf.dev_score(training) if on_dev else None
         self._watcher.trial_finished(number, math.nan if score is None else score)
+        self._on_end()
 
     def trial_failed(self, number: int, reason: str, details: str = "") -> None:
         """Remember why; Tune keeps the rest of what its process said."""
         self._shelf.failures[self._running.pop(number)] = reason
         self._watcher.trial_failed(number, reason)
+        self._on_end()
 
     def close(self) -> bool:
         """Let others in; whether every training has ended."""

@@ -51,8 +51,7 @@ class Account:
         self._job = job
         self._place = place
         self._sessions = folder / SESSIONS
-        uri = job.tracking_uri or default_uri(folder)
-        self._tracker = Tracker(uri, job.name, search_id, warn, folder / "mlartifacts")
+        self._tracker = tracker_of(job, folder, search_id, warn)
         self._finished = 0
         self._best = 0.0
         self.get_ready = self._tracker.get_ready
@@ -78,7 +77,7 @@ class Account:
         began = min((trial.began for trial in history), default=None)
         self._tracker.start_search(params, {"munchray.data": data_fingerprint, **tags}, files, corpora, began)
         for trial in history:
-            if not self._tracker.knows_end_of(trial.number):
+            if not self._tracker.end_of(trial.number):
                 self._say_again(trial)
         for trial in sorted((t for t in history if t.state == "finished"), key=lambda t: t.ended or t.began):
             self._one_more(read_result(self._place(trial.number)), trial.ended)
@@ -89,8 +88,7 @@ class Account:
 
     def epoch_ended(self, number: int, report: EpochReport, moment: datetime | None = None) -> None:
         """A point of a trial's curves, over its updates."""
-        values = asdict(report)
-        self._tracker.log(number, {name: values[name] for name in EPOCH_METRICS}, report.updates, moment)
+        self._tracker.log(number, curve_point(report), report.updates, moment)
 
     def trial_finished(self, number: int, result: TrialResult) -> None:
         """A trial ended with a score."""
@@ -146,6 +144,17 @@ class Account:
         self._tracker.log(None, {"best_dev_f1": self._best}, self._finished, ended)
 
 
+def tracker_of(job: Job, folder: Path, search_id: str, warn: Callable[[str], None]) -> Tracker:
+    """Where MLflow has the runs of a job's search."""
+    return Tracker(job.tracking_uri or default_uri(folder), job.name, search_id, warn, folder / "mlartifacts")
+
+
+def curve_point(report: EpochReport) -> Mapping[str, float]:
+    """What MLflow is told of an epoch."""
+    values = asdict(report)
+    return {name: values[name] for name in EPOCH_METRICS}
+
+
 def params_of(settings: TrialSettings) -> dict[str, Any]:
     """A trial's parameters as MLflow shows them; an order readable, and each auxiliary's place as a number."""
     values = settings.model_dump(mode="json", exclude={"auxiliaries"})
@@ -154,8 +163,12 @@ def params_of(settings: TrialSettings) -> dict[str, Any]:
 
 
 def final_metrics(result: TrialResult, main: str) -> Mapping[str, float]:
-    """What a trial came to: the score of every corpus, of every stage, the time it took."""
+    """What a trial came to: the score of every corpus, of every stage, the time it took.
+
+    No corpus is scored where it trained on dev.
+    """
+    own = {"final_dev_f1": result.dev_f1(main)} if main in result.dev else {}
     other = {f"dev_f1.{corpus}": counts.f1 for corpus, counts in result.dev.items() if corpus != main}
     stages = {f"stage_{n}_dev_f1": stage.dev_f1 for n, stage in enumerate(result.stages, 1)}
     reused = sum(stage.reused for stage in result.stages)
-    return {"final_dev_f1": result.dev_f1(main), "seconds": result.seconds, "stages_reused": reused, **other, **stages}
+    return {**own, "seconds": result.seconds, "stages_reused": reused, **other, **stages}

@@ -21,7 +21,7 @@ from munchray.files import digest, file_digest
 from munchray.models import served
 from munchray.models.export import Trained, export
 from munchray.settings import Job, load_job
-from munchray.tracking.tracker import PARENT, SEARCH, TRIAL
+from munchray.tracking.tracker import PARENT, SEARCH, TRAINING, TRIAL
 
 CHAMPION = "champion"
 WEIGHTS = "munchray.weights"
@@ -37,6 +37,22 @@ class Registered:
     name: str
     version: str
     new: bool
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What a run tells of: a search; one of its trials; or a training that came after it, by its folder's name."""
+
+    job: Job
+    trial: int | None = None
+    training: str | None = None
+
+    @property
+    def name(self) -> str:
+        """Of the trial or training; empty for a search."""
+        if self.trial is not None:
+            return f"trial {self.trial}"
+        return f"training {self.training}" if self.training else ""
 
 
 class Registry:
@@ -57,8 +73,8 @@ class Registry:
             mlflow_door.check_uri(uri, must_exist=True)
             self._client = MlflowClient(tracking_uri=uri, registry_uri=uri)
 
-    def trial_of(self, run_id: str) -> tuple[Job, int | None]:
-        """The job of the search that a run belongs to, and the trial; None for the search's own run.
+    def origin_of(self, run_id: str) -> Origin:
+        """The search that a run belongs to, and what of it.
 
         Raises:
             InputError: no such run, or one that munchray did not make.
@@ -71,7 +87,7 @@ class Registry:
             search_run = tags.get(PARENT, run_id)
             with TemporaryDirectory() as folder:
                 path = self._client.download_artifacts(search_run, "job.json", folder)
-                return load_job(Path(path)), trial  # JSON is YAML
+                return Origin(load_job(Path(path)), trial, tags.get(TRAINING))  # JSON is YAML
 
     def register(self, name: str, trained: Trained, run_tags: Mapping[str, str], card: str) -> Registered:
         """Make a model the champion of its name: a new version, unless these very weights have one.
@@ -109,11 +125,11 @@ class Registry:
         return next((str(version.version) for version in versions if version.tags.get(WEIGHTS) == mark), None)
 
     def _run_with(self, tags: Mapping[str, str]) -> str:
-        """The run that carries all these tags and, of a search, is not one of its trials'."""
+        """The run that carries all these tags and, of a search, is its own."""
         query = " and ".join(f"tags.`{key}` = '{value}'" for key, value in tags.items())
         experiments = [each.experiment_id for each in self._client.search_experiments()]
         runs = self._client.search_runs(experiments, query)
-        wanted = [run.info.run_id for run in runs if (TRIAL in run.data.tags) == (TRIAL in tags)]
+        wanted = [run.info.run_id for run in runs if (PARENT in run.data.tags) == (TRIAL in tags)]
         if not wanted:
             raise InputError(Problem(self._where, f"{self.uri} has no run of this search", "the store it wrote to"))
         return str(wanted[0])

@@ -22,6 +22,9 @@ SHORT = {"learning_rate": "lr", "batch_size": "bs"}  # as run names show them
 POINTS_A_CALL, PARAMS_A_CALL, TAGS_A_CALL = 1000, 100, 100  # what MLflow takes at once
 PARAM_LENGTH, TAG_LENGTH, NAME_LENGTH = 6000, 8000, 250
 
+Key = int | str
+"""Of a run under a search: the number of a trial, or the name of a training that came after it."""
+
 
 @dataclass(frozen=True)
 class Point:
@@ -40,12 +43,15 @@ def milliseconds(moment: datetime | None = None) -> int:
 
 @dataclass
 class Run:
-    """One MLflow run: what is to be written and what has been. The search itself has no number.
+    """One MLflow run: what is to be written and what has been.
 
     One thread adds under the lock; the other writes without it and takes away what it has written under it.
+
+    Args:
+        key: None for the search itself.
     """
 
-    number: int | None
+    key: Key | None
     run_id: str = ""
     name: str = ""
     params: dict[str, str] = field(default_factory=dict)
@@ -133,11 +139,12 @@ class Run:
                         del pending[key]
 
 
-def trial_name(number: int, params: Mapping[str, Any]) -> str:
-    """``0007 bc5cdr-disease > linnaeus lr=0.1 bs=32``."""
+def run_name(key: Key, params: Mapping[str, Any]) -> str:
+    """``0007 bc5cdr-disease > linnaeus lr=0.1 bs=32``; of a later training ``final train+dev seed=5`` and the rest."""
     order = [order_text(params["order"])] if params.get("order") else []
     numbers = [f"{short}={params[name]:g}" for name, short in SHORT.items() if name in params]
-    return " ".join([f"{number:04d}", *order, *numbers])
+    first = f"{key:04d}" if isinstance(key, int) else f"final {params['trained_on']} seed={params['seed']}"
+    return " ".join([first, *order, *numbers])
 
 
 def error_note(text: str) -> dict[str, str]:

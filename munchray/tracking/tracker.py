@@ -2,9 +2,9 @@
 
 Only the process that leads the search writes, on a thread of its own every two seconds, so that no trial waits for a
 database. Runs carry the tags ``munchray.search`` and ``munchray.trial``, by which a resumed search finds and continues
-them. Once a search has started, a store that fails never stops it: what could not be written stays in memory and is
-tried again. What never arrived can be said again later, by whoever leads the search then: what the store has is not
-repeated.
+them, or ``munchray.training`` where they tell of trainings that came after the search. Once a search has started, a
+store that fails never stops it: what could not be written stays in memory and is tried again. What never arrived can
+be said again later, by whoever leads the search then: what the store has is not repeated.
 """
 
 from __future__ import annotations
@@ -18,15 +18,16 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from munchray.errors import InputError, Problem
-from munchray.tracking.runs import Run, error_note, trial_name
+from munchray.tracking.runs import Key, Run, error_note, run_name
 
 if TYPE_CHECKING:  # importing MLflow takes seconds
     from munchray.tracking.mlflow_door import Store
 
-SEARCH, TRIAL = "munchray.search", "munchray.trial"
+SEARCH, TRIAL, TRAINING = "munchray.search", "munchray.trial", "munchray.training"
 PARENT, NAME = "mlflow.parentRunId", "mlflow.runName"
 ENDED = ("FINISHED", "FAILED")  # KILLED trials go on
 SQLITE = "sqlite:///"
@@ -63,7 +64,7 @@ class Tracker:
         self._search_id = search_id
         self._warn = warn
         self._artifacts = artifacts
-        self._runs: dict[int | None, Run] = {}
+        self._runs: dict[Key | None, Run] = {}
         self._writing = threading.Lock()
         self._ended = threading.Event()
         self._retry_at = 0.0
@@ -118,37 +119,52 @@ class Tracker:
             run.files.extend(artifacts.items())
             self._write(run)
             self._opened_store.log_corpora(run.run_id, corpora or {})
-        threading.Thread(target=self._write_on, name="mlflow", daemon=True).start()
+        self._write_in_background()
 
-    def knows_end_of(self, number: int) -> bool:
-        """Whether the store has all of a trial."""
-        return number in self._runs and self._runs[number].written_status in ENDED
+    def join_search(self) -> None:
+        """Open the runs of a search that has ended, to add to them; the status of its own stays as it is.
 
-    def start_trial(self, number: int, params: Mapping[str, Any], began: datetime | None = None) -> None:
+        Raises:
+            InputError: as `start_search`; or the store knows no such search.
+        """
+        self.connect()
+        with self._explained():
+            self._find_runs()
+        if None not in self._runs:
+            fix = "Tell it of the search first, with: munchray sync JOB"
+            raise InputError(Problem("tracking_uri", f"{self.uri} has no run of this search", fix=fix))
+        self._write_in_background()
+
+    def end_of(self, key: Key) -> str:
+        """``FINISHED`` or ``FAILED`` where the store has all of a trial or a later training, else empty."""
+        status = self._runs[key].written_status if key in self._runs else ""
+        return status if status in ENDED else ""
+
+    def start_trial(self, key: Key, params: Mapping[str, Any], began: datetime | None = None) -> None:
         """Open the run of a trial; an ``order`` among the parameters is written as ``a > b > c``.
 
         Args:
             began: now, unless it is told later.
         """
-        self._opened(number, trial_name(number, params), params, began)
+        self._opened(key, run_name(key, params), params, began)
 
-    def log(self, number: int | None, metrics: Mapping[str, float], step: int, moment: datetime | None = None) -> None:
+    def log(self, key: Key | None, metrics: Mapping[str, float], step: int, moment: datetime | None = None) -> None:
         """Points of the curves of a trial, or of the search; those of a step that has been logged are left out, as is
         what is not finite."""
-        run = self._runs[number]
+        run = self._runs[key]
         if step not in run.steps:
             run.add_points(metrics, step, moment)
 
     def finish_trial(
         self,
-        number: int,
+        key: Key,
         status: str,
         metrics: Mapping[str, float] | None = None,
         error_tail: str = "",
         ended: datetime | None = None,
     ) -> None:
         """Close the run of a trial as ``FINISHED``, ``FAILED`` or ``KILLED``, with what it came to."""
-        run = self._runs[number]
+        run = self._runs[key]
         run.add_points(metrics or {}, run.last_step, ended)
         run.add_tags(error_note(error_tail) if error_tail else {})
         run.close(status, ended)
@@ -159,13 +175,18 @@ class Tracker:
         run.add_tags(tags)
         run.files.append(("best_model", folder))
 
-    def log_texts(self, texts: Mapping[str, str]) -> None:
-        """Keep texts as artifacts of the search, by file name."""
+    def log_texts(self, texts: Mapping[str, str], tags: Mapping[str, str] = MappingProxyType({})) -> None:
+        """Keep texts as artifacts of the search, by file name, and tags."""
+        self._runs[None].add_tags(tags)
         self._runs[None].files.extend(texts.items())
 
     def finish_search(self, status: str, ended: datetime | None = None) -> str:
-        """Write all that waits and close the run of the search; what the store lacks, empty if nothing."""
+        """Close the run of the search, and `leave` it."""
         self._runs[None].close(status, ended)
+        return self.leave()
+
+    def leave(self) -> str:
+        """Write all that waits; what the store lacks, empty if nothing."""
         self._ended.set()
         self._retry_at = 0.0
         self.flush()
@@ -179,6 +200,9 @@ class Tracker:
             for run in sorted(self._runs.copy().values(), key=lambda run: run.failed_at):
                 if run.waits:
                     self._try(run)
+
+    def _write_in_background(self) -> None:
+        threading.Thread(target=self._write_on, name="mlflow", daemon=True).start()
 
     def _write_on(self) -> None:
         while not self._ended.wait(FLUSH_SECONDS):
@@ -208,8 +232,9 @@ class Tracker:
 
     def _create(self, run: Run) -> str:
         tags = {SEARCH: self._search_id, NAME: run.name}
-        if run.number is not None:
-            tags |= {TRIAL: str(run.number), PARENT: self._runs[None].run_id}
+        if run.key is not None:
+            own = TRIAL if isinstance(run.key, int) else TRAINING
+            tags |= {own: str(run.key), PARENT: self._runs[None].run_id}
         run_id = self._opened_store.create(run.name, tags, run.began)
         run.written_status = "RUNNING"
         return run_id
@@ -219,9 +244,9 @@ class Tracker:
         assert self._store is not None, "start_search comes first"
         return self._store
 
-    def _opened(self, number: int | None, name: str, params: Mapping[str, Any], began: datetime | None = None) -> Run:
+    def _opened(self, key: Key | None, name: str, params: Mapping[str, Any], began: datetime | None = None) -> Run:
         """The run of a trial, new or known, with its parameters to be written."""
-        run = self._runs.setdefault(number, Run(number))
+        run = self._runs.setdefault(key, Run(key))
         run.open(name, params, began)
         return run
 
@@ -241,9 +266,9 @@ class Tracker:
     def _find_runs(self) -> None:
         """Learn of the runs that this search has in the store."""
         for found in self._opened_store.find(SEARCH, self._search_id):
-            number = int(found.tags[TRIAL]) if TRIAL in found.tags else None
+            key = int(found.tags[TRIAL]) if TRIAL in found.tags else found.tags.get(TRAINING)
             # Nothing is to be written to a run that nobody opens again: its status stays what it is.
-            run = self._runs.setdefault(number, Run(number, status=found.status))
+            run = self._runs.setdefault(key, Run(key, status=found.status))
             if not run.run_id:
                 run.run_id, run.written_status, run.caught_up = found.run_id, found.status, False
 
