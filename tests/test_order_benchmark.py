@@ -8,9 +8,10 @@ import statistics
 
 import numpy as np
 import pytest
+from made_trials import made_trial
 
 from benchmarks import bench
-from benchmarks.orders import plot, questions, regret, replay, synthetic, table
+from benchmarks.orders import plot, questions, regret, replay, synthetic, table, versus
 from benchmarks.orders.contenders import CONTENDERS, Step, search
 from benchmarks.orders.landscapes import DEPTH, FAMILIES, Landscape, Noisy
 
@@ -155,3 +156,45 @@ def test_the_f_test_of_orders_is_the_one_of_textbooks(table_file):
     row = report.as_json()["rows"][-1]
     assert row["value"] == pytest.approx(21.0)  # by hand: squares of 21 by order and 1 left, 2 degrees of freedom each
     assert row["p"] == pytest.approx(1 / 22)  # with (2, 2) degrees the tail is 1 / (1 + F)
+
+
+# Real searches
+
+
+def test_a_search_is_followed_by_the_stages_it_trained():
+    orders = [("a", "b"), ("a", "c"), ("b", "c")]
+    scores = [61.0, 60.0, 64.0]
+    trials = [
+        made_trial(number, order, score, stages=(50.0, score), reused=order == ("a", "c"))
+        for number, (order, score) in enumerate(zip(orders, scores, strict=True))
+    ]
+    curve = list(versus.steps(trials[::-1]))
+    assert curve == [versus.Step(1, 2, 61.0), versus.Step(2, 3, 61.0), versus.Step(3, 5, 64.0)]
+    assert [versus.best_by(curve, stages) for stages in (2, 4, 5)] == [61.0, 61.0, 64.0]
+    assert np.isnan(versus.best_by(curve, 1))
+
+
+@pytest.mark.slow
+def test_two_samplers_search_for_real_and_go_on_where_they_were(tmp_path):
+    job, path = tmp_path / "job.yaml", tmp_path / "found.json"
+    job.write_text("""
+main: sample-disease-1
+auxiliaries: [sample-disease-2, sample-gene-1]
+regime: stack
+search_space: {order: {of: auxiliaries}}
+embeddings: [{train: {characters: forward, hidden_size: 8, epochs: 1}}]
+learning_rate: 0.2
+max_sentences: {train: 20, dev: 20}
+hidden_size: 8
+max_epochs: 1
+trials: 2
+""")
+    call = ["--work", str(tmp_path / "work"), "--samplers", "random", "grid", "--job", str(job), "--json", str(path)]
+    versus.main(call)
+    rows = json.loads(path.read_text())["rows"]
+    assert [row["sampler"] for row in rows] == ["random", "grid"]
+    assert [(row["trials"], row["stages_trained"]) for row in rows] == [(2, 4), (2, 4)]
+    assert rows[0]["at its end"] == rows[1]["at its end"]  # both orders, with the same seed
+    assert all(row["wall, s"] > 0 for row in rows)
+    versus.main(call)
+    assert json.loads(path.read_text())["rows"] == rows

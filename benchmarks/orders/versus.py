@@ -1,0 +1,102 @@
+"""Real searches of the same job by different samplers, compared after equally many trained stages.
+
+    python -m benchmarks.orders.versus --work FOLDER [--samplers random order_gp] [--seeds 1]
+
+Each search has a storage of its own, so that none takes stages from another, and runs one trial at a time. With one
+seed the same order has the same score, whoever asks for it. A search that was interrupted goes on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from pathlib import Path
+
+from benchmarks import bench
+from munchray.files import read_json
+from munchray.search.account import SESSIONS
+from munchray.search.results import RankedTrial, Ranking, ranking
+from munchray.settings import load_job
+
+JOB = Path(__file__).with_name("versus.yaml")
+
+
+@dataclass(frozen=True)
+class Step:
+    """A trial that ended: what had been trained by then, and the best dev F1 in percent so far."""
+
+    trials: int
+    stages: int
+    best: float
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Search, print and write."""
+    options = _parser().parse_args(arguments)
+    report = bench.Report("orders.versus", "best dev F1 after equally many trained stages", options.json, arguments)
+    for seed in options.seeds:
+        found = {sampler: _searched(options, sampler, seed) for sampler in options.samplers}
+        curves = {sampler: list(steps(each.trials)) for sampler, each in found.items()}
+        equal = min(curve[-1].stages for curve in curves.values())
+        for sampler, each in found.items():
+            report.add(
+                seed=seed,
+                sampler=sampler,
+                **{f"after {n} stages": best_by(curves[sampler], n) for n in (equal // 2, equal)},
+                **{"at its end": each.best.dev_f1, "trials": len(each.trials)},
+                **asdict(each.reuse),
+                **{"wall, s": _wall(each)},
+            )
+    report.publish()
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.orders.versus",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--work", type=Path, required=True, help="folder of the searches and their stages")
+    parser.add_argument("--samplers", nargs="+", default=["random", "order_gp"], help="default: random order_gp")
+    parser.add_argument("--seeds", nargs="+", type=bench.positive, default=[1], help="default: 1")
+    parser.add_argument("--job", type=Path, default=JOB, help="default: versus.yaml beside this file")
+    parser.add_argument("--json", type=Path, default=bench.FOLDER / "results" / "orders_versus.json")
+    return parser
+
+
+def _searched(options: argparse.Namespace, sampler: str, seed: int) -> Ranking:
+    storage = options.work.resolve() / f"{sampler}-{seed}"
+    changes = [f"storage={storage}", f"features={options.work.resolve() / 'features'}", f"sampler={sampler}"]
+    changes += [f"seed={seed}", "concurrent_trials=1", f"name={sampler}-{seed}"]
+    words = [word for change in changes for word in ("--set", change)]
+    subprocess.run([sys.executable, "-m", "munchray", "search", str(options.job), *words], check=True)
+    return ranking(load_job(options.job, changes))
+
+
+def steps(trials: Sequence[RankedTrial]) -> Iterator[Step]:
+    """The course of a search that ran one trial at a time."""
+    stages, best = 0, 0.0
+    for number, trial in enumerate(sorted(trials, key=lambda trial: trial.ended), start=1):
+        stages += sum(not stage.reused for stage in trial.stages)
+        best = max(best, trial.dev_f1)
+        yield Step(number, stages, best)
+
+
+def best_by(curve: Sequence[Step], stages: int) -> float:
+    """The best dev F1 when at most so many stages had been trained; not a number before the first trial's end."""
+    return max((step.best for step in curve if step.stages <= stages), default=float("nan"))
+
+
+def _wall(found: Ranking) -> float:
+    """Seconds from the search's first start to the end of its last trial."""
+    began = min(read_json(path)["began"] for path in (found.folder / SESSIONS).glob("*.json"))
+    ended = max(trial.ended for trial in found.trials)
+    return (datetime.fromisoformat(ended).astimezone() - datetime.fromisoformat(began).astimezone()).total_seconds()
+
+
+if __name__ == "__main__":
+    main()
