@@ -18,6 +18,7 @@ from munchray.features.sources import Sentences, Source
 from munchray.files import digest
 from munchray.seeds import generator, seed_of
 from munchray.settings import TrialSettings
+from munchray.storage.place import Place
 from munchray.training import loop, trial
 from munchray.training.curriculum import Material, stages
 from munchray.training.data import DataSpec, TrialData, content_digest
@@ -127,14 +128,14 @@ def trial_data(splits: Mapping[str, Sequence[Sentence]], vectors: Vectors, folde
         splits: ``train``, and ``dev`` where something is scored.
         scheme: ``iobes`` or ``iob2``.
     """
-    corpus = folder / digest(content_digest(splits))
+    corpus, features = folder / digest(content_digest(splits)), Place.at(folder / "store")
     corpus.mkdir(exist_ok=True)
     for name, texts in splits.items():
         (corpus / f"{name}.tsv").write_text("\n".join(map(_columns, texts)), encoding="utf-8")
-        store.build([s.tokens for s in texts], [Source(vectors.fingerprint, lambda: vectors)], folder / "store", _hush)
+        store.build([s.tokens for s in texts], [Source(vectors.fingerprint, lambda: vectors)], features, _hush)
     source = CorpusSource(MAIN, "benchmark", corpus, scheme="iob2")
     contents = {MAIN: content_digest(splits)}
-    spec = DataSpec({MAIN: source}, {}, (vectors.fingerprint,), folder / "store", contents, {MAIN: tuple(splits)})
+    spec = DataSpec({MAIN: source}, {}, (vectors.fingerprint,), features, contents, {MAIN: tuple(splits)})
     return spec.open(settings(tag_scheme=scheme))
 
 

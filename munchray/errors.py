@@ -39,6 +39,10 @@ class WorkError(Exception):
     """The input was right but the work failed (exit code 1): says what failed and where its log is."""
 
 
+class HaltError(WorkError):
+    """What the work needs is away or full: nothing of it has failed, and the same command goes on later."""
+
+
 class Interrupted(Exception):  # noqa: N818 - stopping is no error
     """The user stopped the work (exit code 130): says how to go on."""
 

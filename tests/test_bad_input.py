@@ -235,8 +235,8 @@ def test_a_storage_folder_that_cannot_be_written_is_refused(project):
     (project / "runs").write_text("a file in its place")
     has(refused(project, "job.yaml"), f"job job: storage is {project}/runs, but {project}/runs is a file")
     has(
-        refused(project, "job.yaml", "--set", "storage=s3://bucket/runs"),
-        "storage is s3://bucket/runs; expected a folder",
+        refused(project, "job.yaml", "--set", "storage=gs://bucket/runs"),
+        "storage is of the kind gs://; expected a folder, or s3://bucket/path",
     )
 
 

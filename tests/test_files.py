@@ -31,6 +31,7 @@ ROOMS = [
     "files",
     "seeds",
     "orders",
+    "storage",
     "corpora",
     "settings",
     "features",
@@ -61,7 +62,7 @@ DOORS = {
         "protocol/statistics.py",
         "report/*.py",
     ],
-    "filelock": ["search/lock.py"],
+    "filelock": ["search/lock.py", "storage/place.py"],
     "jinja2": ["report/html.py"],
     "matplotlib": ["report/figures.py"],
     "optuna": [
@@ -72,6 +73,7 @@ DOORS = {
         "samplers/sorted_orders.py",
         "search/study.py",
     ],
+    "pyarrow": ["storage/bucket.py"],
     "pydantic": ["settings/*.py"],
     "pydantic_core": ["settings/*.py"],
     "ray": ["cluster/nodes.py", "cluster/preflight.py", "cluster/submission.py", "search/tuner.py", "search/worker.py"],
@@ -87,7 +89,7 @@ DOORS = {
     "yaml": ["settings/documents.py"],
 }
 COMES_WITH = {"pydantic_core": "pydantic", "yaml": "pyyaml"}
-SLOW_TO_IMPORT = ("torch", "ray", "mlflow", "flair", "optuna", "gensim")
+SLOW_TO_IMPORT = ("torch", "ray", "mlflow", "flair", "optuna", "gensim", "pyarrow")
 PLACEHOLDER = "jobs/mine.yaml"  # the user's own, in examples
 
 

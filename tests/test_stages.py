@@ -16,6 +16,7 @@ import pytest
 from toys import toy_data, toy_settings
 
 from munchray.errors import InputError
+from munchray.storage.place import Place
 from munchray.training import stages
 from munchray.training.record import read_epochs
 from munchray.training.stages import StageStore, inspect
@@ -27,7 +28,7 @@ PLENTY = 1e9
 
 @pytest.fixture
 def store(tmp_path):
-    return StageStore(tmp_path / "stages", PLENTY, warn=pytest.fail)
+    return StageStore(Place.at(tmp_path / "stages"), PLENTY, warn=pytest.fail)
 
 
 def trained(folder, order, store=None, **changes):
@@ -116,7 +117,7 @@ DAMAGES = {
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_a_damaged_stage_is_dropped_and_trained_again(tmp_path, damage):
     told = []
-    store = StageStore(tmp_path / "stages", PLENTY, told.append)
+    store = StageStore(Place.at(tmp_path / "stages"), PLENTY, told.append)
     first = trained(tmp_path / "one", ("a",), store)
     (folder,) = store.entries()
     DAMAGES[damage](folder)
@@ -135,7 +136,7 @@ def test_only_what_was_used_last_is_kept_within_the_bound(tmp_path, store):
     assert new_stages(used) == []
     store.prune(sum(sizes) - 1)
     assert [inspect(folder)[1]["corpora"] for folder in store.entries()] == [["m", "c"], ["m", "a"]]
-    StageStore(store.folder, max(sizes) + 1, pytest.fail).publish("f" * 32, {}, lambda path: path.write_text("x"))
+    StageStore(store.place, max(sizes) + 1, pytest.fail).publish("f" * 32, {}, lambda path: path.write_text("x"))
     assert [folder.name for folder in store.entries()][-1] == "f" * 32, "the newest stays"
 
 
@@ -143,7 +144,7 @@ def test_stages_of_another_version_are_refused_and_left_alone(tmp_path, store):
     trained(tmp_path / "one", ("a",), store)
     (store.folder / "format.json").write_text(json.dumps({"format": "munchray stages", "version": 7}))
     with pytest.raises(InputError, match=r"a stage store of version 7; expected version 1"):
-        StageStore(store.folder, PLENTY)
+        StageStore(Place.at(store.folder), PLENTY)
     assert len(store.entries()) == 1
 
 
@@ -151,7 +152,7 @@ def test_a_store_that_cannot_be_written_only_means_more_work(tmp_path):
     told = []
     result = trained(tmp_path / "one", ("a",))
     (tmp_path / "blocked").write_text("a file where a folder should be")
-    blocked = StageStore(tmp_path / "blocked" / "stages", PLENTY, told.append)
+    blocked = StageStore(Place.at(tmp_path / "blocked" / "stages"), PLENTY, told.append)
     assert trained(tmp_path / "two", ("a",), blocked).weights_digest == result.weights_digest
     assert "cannot be written (Not a directory); going on without" in told[0]
 
@@ -170,14 +171,15 @@ class FullStore(StageStore):
 
 def test_a_full_store_only_means_more_work(tmp_path):
     told = []
-    full = FullStore(tmp_path / "stages", PLENTY, told.append)
+    full = FullStore(Place.at(tmp_path / "stages"), PLENTY, told.append)
     result = trained(tmp_path / "one", ("a", "b"), full)
     assert result.weights_digest == trained(tmp_path / "two", ("a", "b")).weights_digest
     assert len(told) == 2
     assert "cannot be written" in told[0]
     assert "File too large" in told[0]
     assert [path.name for path in full.folder.iterdir()] == ["format.json"]  # no half stage, no claim
-    assert new_stages(trained(tmp_path / "three", ("a",), StageStore(full.folder, PLENTY, pytest.fail))) == [("a",)]
+    roomy = StageStore(full.place, PLENTY, pytest.fail)
+    assert new_stages(trained(tmp_path / "three", ("a",), roomy)) == [("a",)]
 
 
 @contextlib.contextmanager
@@ -204,10 +206,10 @@ def test_a_read_only_store_is_read_and_what_it_lacks_is_trained():
         place.chmod(0o755)
         (place / "open").mkdir()
         (place / "open").chmod(0o777)
-        first = trained(place / "first", ("a", "b"), StageStore(place / "stages", PLENTY, pytest.fail))
+        first = trained(place / "first", ("a", "b"), StageStore(Place.at(place / "stages"), PLENTY, pytest.fail))
         before = sorted((place / "stages").rglob("*"))
         with only_reading(place / "stages"):
-            store = StageStore(place / "stages", PLENTY, told.append)
+            store = StageStore(Place.at(place / "stages"), PLENTY, told.append)
             second = trained(place / "open" / "second", ("a", "c"), store)
             again = trained(place / "open" / "again", ("a", "b"), store)
         assert (new_stages(second), new_stages(again)) == ([("a", "c")], [])
@@ -218,7 +220,7 @@ def test_a_read_only_store_is_read_and_what_it_lacks_is_trained():
 
 
 def train_in_a_process(folder, store_folder, started):
-    store = StageStore(store_folder, PLENTY)
+    store = StageStore(Place.at(store_folder), PLENTY)
     started.wait()
     trained(folder, ("a", "b"), store)
 
@@ -244,7 +246,7 @@ def test_processes_that_need_the_same_stages_at_once_train_them_once(tmp_path):
 
 
 def claim_and_wait(store_folder, claimed):
-    with StageStore(store_folder, PLENTY).turn("0" * 32):
+    with StageStore(Place.at(store_folder), PLENTY).turn("0" * 32):
         claimed.set()
         time.sleep(600)
 

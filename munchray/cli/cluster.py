@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
@@ -34,7 +33,7 @@ def join(job: Job, inputs: Sequence[Inputs], address: str | None, quiet: bool) -
 
     if address is None:
         check_precision(job.precision, device_for(job.device if job.resources_per_trial.gpu else "cpu"))
-    open_store(job.stage_folder, job.stages_gb, terminal.note)  # raises if it is not ours
+    open_store(job.stage_place, job.stages_gb, terminal.note)  # raises if it is not ours
     nodes.connect(address)
     nodes.check_room(job)
     if address is not None:
@@ -85,10 +84,10 @@ def _stop(cluster: Cluster, running: str | None, job: Job) -> None:
 def _look_at_nodes(job: Job, inputs: Sequence[Inputs], quiet: bool) -> None:
     from munchray.cluster import preflight
 
-    folders = sorted({Path(job.storage).resolve(), Path(job.feature_folder).resolve()})
+    places = sorted({job.place, job.feature_place}, key=str)
     files = sorted({path for each in inputs for path in each.files()})
     with working("looking at the nodes of the cluster", quiet):
-        answers = preflight.ask_all(folders, files)
+        answers = preflight.ask_all(places, files)
     if not quiet:
         tables.show_nodes(preflight.rows(answers))
     preflight.check(answers)

@@ -50,9 +50,11 @@ def finalize(
     from munchray.protocol.account import REPORT, FinalAccount
     from munchray.protocol.finalize import final_folder, jobs_of, make_plan, note_choice
     from munchray.protocol.report import make_report
-    from munchray.search.search import check_same_job, search_folder
+    from munchray.search.lock import look_at
+    from munchray.search.search import check_same_job, search_folder, search_place
 
     job = load(job_file, overrides)
+    look_at(search_place(job))
     check_same_job(job, search_folder(job), resume=False)
     plan = make_plan(job, top, seeds, _default_baselines(job) if baseline is None else baseline)
     account = FinalAccount(job, terminal.warn)
@@ -61,6 +63,7 @@ def finalize(
         report = make_report(plan, shelf)
         note_choice(job, plan, shelf)
         write_json(shelf.folder / REPORT, report.as_json())
+        job.place.within(shelf.folder).keep(REPORT)
     finally:
         account.close()
     register_winner(job, as_typed(job_file, overrides), final=True, quiet=quiet)
@@ -103,6 +106,8 @@ def reproduce(
     """
     from munchray.protocol.paper import TABLES, make_plan
     from munchray.protocol.scales import SCALES, scale_file
+    from munchray.search.lock import look_at
+    from munchray.search.search import search_place
 
     if table == 1:
         tables.show_counts(None)
@@ -111,6 +116,7 @@ def reproduce(
         raise InputError(Problem("TABLE", f"{table}", "1, 2, 3, 4 or 6"))
     of_scale = scale_file(scale)
     job = load(job_file or of_scale, overrides)
+    look_at(search_place(job))
     plan = make_plan(job, SCALES[scale], main or [], [table], seeds)
     if dry_run:
         shown.show_plan(_listing(plan, speed))

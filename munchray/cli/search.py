@@ -142,7 +142,8 @@ def stages(
     """
     from munchray.training.stages import StageStore
 
-    store = StageStore(Path(load(job_file, overrides).stage_folder), most_bytes=0, warn=terminal.note)
+    store = StageStore(load(job_file, overrides).stage_place, most_bytes=0, warn=terminal.note)
+    store.place.check(writable=False)
     found = store.listed(verify=verify)
     for stage in found:
         if stage.damage:

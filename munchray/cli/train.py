@@ -22,8 +22,9 @@ def train(job_file: JobFile, overrides: Overrides = None, quiet: Quiet = False) 
 
     Example: munchray train jobs/quickstart.yaml --set learning_rate=0.05
     """
-    from munchray.search.search import search_folder
-    from munchray.training import memory
+    from munchray.search.search import search_place
+    from munchray.storage.workspace import working_in
+    from munchray.training import disk, memory
     from munchray.training.machine import check_precision, check_threads, device_for, use_threads
     from munchray.training.stages import open_store
     from munchray.training.trial import run_trial
@@ -35,17 +36,28 @@ def train(job_file: JobFile, overrides: Overrides = None, quiet: Quiet = False) 
     data = prepare_features(job, read(job, quiet), quiet)
     settings = job.first_trial()
     use_threads(job.resources_per_trial.cpu)
-    folder = search_folder(job) / "single" / settings.signature(data.fingerprint())
-    if (folder / "result.json").exists():
+    place = search_place(job) / "single" / settings.signature(data.fingerprint())
+    if place.has("result.json"):
         terminal.note("This setting has been trained before; its result:", quiet=quiet)
-    store = open_store(job.stage_folder, job.stages_gb, terminal.note)
-    with progress.EpochLines(quiet) as lines, memory.advice(settings.batch_size, device):
-        opened = data.open(settings)
+    store = open_store(job.stage_place, job.stages_gb, terminal.note)
+    with (
+        disk.advice(),
+        working_in(place) as work,
+        progress.EpochLines(quiet) as lines,
+        memory.advice(settings.batch_size, device),
+    ):
         result = run_trial(
-            settings, opened, folder, device=device, stage_store=store, report=lines.show, tick=lines.tick
+            settings,
+            data.open(settings),
+            work.folder,
+            device=device,
+            stage_store=store,
+            report=lines.show,
+            tick=lines.tick,
+            keep=work.keep,
         )
     for corpus, counts in result.dev.items():
         scores = f"dev P {counts.precision:.2f}  R {counts.recall:.2f}  F1 {counts.f1:.2f}"
         terminal.out.print(f"{corpus}: {scores}")
     terminal.out.print(f"weights {result.weights_digest}  {result.updates} updates  {result.seconds:.0f} s of training")
-    terminal.out.print(f"everything is in {folder}")
+    terminal.out.print(f"everything is in {place}")

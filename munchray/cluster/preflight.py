@@ -15,6 +15,7 @@ from munchray.cluster import nodes, probe
 from munchray.cluster.nodes import Node
 from munchray.cluster.probe import View, Wanted
 from munchray.errors import InputError, Problem
+from munchray.storage.place import Place
 
 SECONDS = 120.0
 """A node that has not answered by then is no use; the first answer waits for imports."""
@@ -30,12 +31,12 @@ class Answer:
     silence: str = ""
 
 
-def ask_all(folders: Sequence[Path], files: Sequence[Path]) -> list[Answer]:
-    """Every node's view of the folders that all must share and the files that all must have."""
+def ask_all(places: Sequence[Place], files: Sequence[Path]) -> list[Answer]:
+    """Every node's view of the places that all must share and the files that all must have."""
     mark = f".preflight-{uuid.uuid4().hex[:8]}"
     everyone = nodes.alive()
-    with _marked(folders, mark):
-        wanted = Wanted(mark, tuple(map(str, folders)), {str(path): path.stat().st_size for path in files})
+    with _marked(places, mark, everyone):
+        wanted = Wanted(mark, tuple(places), {str(path): path.stat().st_size for path in files})
         asked = {node.id: _ask(node, wanted) for node in everyone}
         ray.wait(list(asked.values()), num_returns=len(asked), timeout=SECONDS)
         return [_answer(node, asked[node.id], wanted) for node in everyone]
@@ -65,7 +66,7 @@ def _answer(node: Node, asked: ray.ObjectRef, wanted: Wanted) -> Answer:
         return Answer(node, None, f"no answer within {SECONDS:.0f} s")
     except Exception as error:  # whatever stops a task there would stop a trial
         return Answer(node, None, str(error).strip().splitlines()[-1])
-    unseen = {folder: SEEN for folder in wanted.folders if not Path(folder, f"{wanted.mark}.{node.id}").exists()}
+    unseen = {str(place): SEEN for place in wanted.places if not place.has(f"{wanted.mark}.{node.id}")}
     return Answer(node, View(view.host, view.versions, {**unseen, **view.problems}))
 
 
@@ -83,23 +84,26 @@ def _problems(answer: Answer) -> Iterator[Problem]:
 
 
 def _fix(found: str) -> str:
+    if "out of reach" in found:
+        return "Give `ray start` there a way to the server, and the keys in its environment"
     if "bytes" in found or "read" in found:
         return "Put the corpora on the shared disk and set data_dir, or copy them to the same place on every node"
     return "Set storage (and features) to a folder on a disk that all nodes mount at the same place"
 
 
 @contextlib.contextmanager
-def _marked(folders: Sequence[Path], mark: str) -> Iterator[None]:
-    """A file in every folder while the nodes look; theirs are taken away as well."""
+def _marked(places: Sequence[Place], mark: str, everyone: Sequence[Node]) -> Iterator[None]:
+    """A file in every place while the nodes look; theirs are taken away as well."""
     try:
-        for folder in folders:
-            folder.mkdir(parents=True, exist_ok=True)
-            (folder / mark).touch()
+        for place in places:
+            place.folder.mkdir(parents=True, exist_ok=True)
+            place.mark(mark)
         yield
     finally:
-        for folder in folders:
-            for path in folder.glob(f"{mark}*"):
-                path.unlink(missing_ok=True)
+        for place in places:
+            for name in (mark, *(f"{mark}.{node.id}" for node in everyone)):
+                place.forget(name)
+                (place.folder / name).unlink(missing_ok=True)
 
 
 def rows(answers: Sequence[Answer]) -> list[Mapping[str, str]]:

@@ -19,6 +19,7 @@ from munchray.errors import InputError, Problem
 from munchray.features.specs import EmbeddingSpec as EmbeddingSpec
 from munchray.features.specs import parse_embedding as parse_embedding
 from munchray.files import digest, file_digest, read_json, written_aside
+from munchray.storage.place import Place
 
 Sentences = Sequence[Sequence[str]]  # the tokens of each sentence
 TrainingText = Callable[[], Sentences]
@@ -53,7 +54,7 @@ class Source:
 
 
 def sources_of(
-    specs: Sequence[EmbeddingSpec], training_text: TrainingText, kept: Path, progress: Progress
+    specs: Sequence[EmbeddingSpec], training_text: TrainingText, kept: Place, progress: Progress
 ) -> list[Source]:
     """One source a spec; the arguments are those of `open_embedder`. Only the fingerprints are made now."""
 
@@ -85,10 +86,10 @@ def text_digest(sentences: Sentences) -> str:
     return state.hexdigest()
 
 
-def open_embedder(spec: EmbeddingSpec, training_text: TrainingText, kept: Path, progress: Progress) -> Embedder:
+def open_embedder(spec: EmbeddingSpec, training_text: TrainingText, kept: Place, progress: Progress) -> Embedder:
     """Load, download or train what the spec names.
 
-    What was trained or downloaded through Flair is saved in the folder `kept` and found there next time.
+    What was trained or downloaded through Flair is saved in `kept` and found there next time.
     Files saved by gensim are pickles: name only those whose origin you know.
 
     Raises:
@@ -99,7 +100,8 @@ def open_embedder(spec: EmbeddingSpec, training_text: TrainingText, kept: Path, 
     if spec.path is not None or spec.kind in ("words", "fasttext"):
         progress(f"opening {spec}")
         return _opened(spec, mark)
-    saved = kept / mark
+    kept.bring(mark)
+    saved = kept.folder / mark
     if (saved / "embedder.json").is_file():
         try:
             return load_embedder(saved)
@@ -108,6 +110,7 @@ def open_embedder(spec: EmbeddingSpec, training_text: TrainingText, kept: Path, 
     embedder = _trained(spec, mark, training_text(), progress) if spec.options else _opened(spec, mark)
     with written_aside(saved) as aside:
         embedder.save(aside)
+    kept.keep(mark)
     return embedder
 
 

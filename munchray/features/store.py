@@ -14,35 +14,40 @@ from munchray.errors import WorkError
 from munchray.features.sources import Progress, Sentences, Source
 from munchray.features.units import Text, delete, find_damage, write_unit
 from munchray.files import read_json
+from munchray.storage.place import Place
 
 ABANDONED = 24 * 3600.0  # seconds without a write after which an unfinished unit is deleted
 
 
-def build(sentences: Sentences, sources: Sequence[Source], store: Path, progress: Progress) -> None:
+def build(sentences: Sentences, sources: Sequence[Source], store: Place, progress: Progress) -> None:
     """Make sure that the store has these sentences (the tokens of one split) under every source.
 
     A unit that is there and whole is left alone, its embedder not even opened; a damaged one is made again.
-    Several builders may work at once: the first to finish publishes its unit, the others drop theirs.
+    Several builders may work at once: the first to finish publishes its unit, the others drop theirs. What a bucket has
+    is not brought here: that is for the machines that read it.
 
     Raises:
         InputError: from opening an embedder.
         WorkError: an embedder gave NaN or not one row a token; the store cannot be written.
     """
     text = Text(sentences)
-    _delete_abandoned(store)
+    _delete_abandoned(store.folder)
     for source in sources:
-        folder = text.folder(source.fingerprint, store)
+        folder = text.folder(source.fingerprint, store.folder)
+        if store.remote and store.has(folder.name):
+            continue
         damage = find_damage(folder, text)
         if damage and folder.exists():
             progress(f"{folder}: {damage}; making it again")
         if damage:
             write_unit(text, source.open(), folder, progress)
+        store.keep(folder.name)
 
 
-def missing(sentences: Sentences, fingerprints: Sequence[str], store: Path, *, deep: bool = False) -> list[str]:
+def missing(sentences: Sentences, fingerprints: Sequence[str], store: Place, *, deep: bool = False) -> list[str]:
     """The embedders whose unit is absent or damaged; `deep` reads every byte, else sizes and manifest are checked."""
     text = Text(sentences)
-    return [mark for mark in fingerprints if find_damage(text.folder(mark, store), text, deep=deep)]
+    return [mark for mark in fingerprints if find_damage(text.folder(mark, store.folder), text, deep=deep)]
 
 
 class Features:
@@ -106,20 +111,30 @@ class Block:
         return values
 
 
-def open_features(sentences: Sentences, fingerprints: Sequence[str], store: Path) -> Features:
+def open_features(sentences: Sentences, fingerprints: Sequence[str], store: Place) -> Features:
     """The features of a split that `build` made, in the order of the embedders' fingerprints.
 
-    Imports neither torch nor flair nor gensim.
+    What a bucket has is brought to this machine once, however many processes open it at the same time. Imports neither
+    torch nor flair nor gensim.
 
     Raises:
         WorkError: a unit is absent or damaged.
     """
     text = Text(sentences)
-    folders = [text.folder(fingerprint, store) for fingerprint in fingerprints]
+    folders = [text.folder(fingerprint, store.folder) for fingerprint in fingerprints]
     for folder in folders:
+        store.bring(folder.name)
         if damage := find_damage(folder, text):
+            _drop_copy(folder, store)
             raise WorkError(f"the features in {folder} cannot be used: {damage}; `munchray embed` makes them again")
     return Features(text, [Block(folder) for folder in folders])
+
+
+def _drop_copy(folder: Path, store: Place) -> None:
+    """A damaged unit that a bucket keeps would be brought again and again."""
+    if store.remote:
+        store.forget(folder.name)
+        delete(folder)
 
 
 def _mapped(path: Path, width: int) -> np.ndarray:

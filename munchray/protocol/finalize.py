@@ -15,13 +15,15 @@ from munchray.errors import InputError, Problem
 from munchray.files import read_json, write_json
 from munchray.models.export import Trained
 from munchray.protocol.trainings import Scores, Shelf, Training, fresh_seeds
+from munchray.search.lock import look_at
 from munchray.search.results import ranking
-from munchray.search.search import search_folder, trial_folder
+from munchray.search.search import search_folder, search_place, trial_folder
 from munchray.settings import Job, TrialSettings
 from munchray.tagging.scoring import total
 from munchray.training.inputs import open_embedders
 from munchray.training.testing import read_test, scored_on
 
+CHOICE = "final.json"
 BASELINES = ("single_task", "multi_task", "single_aux", "concatenation")
 RULE = (
     "of the search's settings, the one with the highest mean dev F1 of its re-runs; of its trainings on train and dev, "
@@ -146,7 +148,8 @@ def note_choice(job: Job, plan: FinalPlan, shelf: Shelf) -> None:
         "seeds": plan.seeds,
         "test_f1": [shelf.test_f1(training, settings.main) for training in retrained],
     }
-    write_json(shelf.folder / "final.json", {**chosen, "settings": settings.model_dump(mode="json")})
+    write_json(shelf.folder / CHOICE, {**chosen, "settings": settings.model_dump(mode="json")})
+    job.place.within(shelf.folder).keep(CHOICE)
 
 
 def final_model(job: Job) -> Path:
@@ -155,9 +158,10 @@ def final_model(job: Job) -> Path:
     Raises:
         InputError: the search has not been finalized.
     """
+    look_at(search_place(job))
     folder = final_folder(job)
     try:
-        return folder / "trainings" / str(read_json(folder / "final.json")["training"])
+        return folder / "trainings" / str(read_json(folder / CHOICE)["training"])
     except FileNotFoundError:
         found = "this search has not been finalized"
         raise InputError(Problem(str(folder), found, fix="Do it with: munchray finalize JOB")) from None
@@ -170,7 +174,7 @@ def final(job: Job, progress: Callable[[str], None]) -> Trained:
         InputError: the search has not been finalized; an embedding is missing.
     """
     training = final_model(job)
-    return _trained("the final model", job, training, progress, read_json(final_folder(job) / "final.json"))
+    return _trained("the final model", job, training, progress, read_json(final_folder(job) / CHOICE))
 
 
 def trained_in(job: Job, training: str, progress: Callable[[str], None]) -> Trained:
@@ -179,6 +183,7 @@ def trained_in(job: Job, training: str, progress: Callable[[str], None]) -> Trai
     Raises:
         InputError: there is no such training here; an embedding is missing.
     """
+    look_at(search_place(job))
     folder = final_folder(job) / "trainings" / training
     if not (folder / "result.json").exists():
         raise InputError(Problem(str(folder), "no finished training", "the storage in which the search was finalized"))
@@ -188,6 +193,7 @@ def trained_in(job: Job, training: str, progress: Callable[[str], None]) -> Trai
 def _trained(
     name: str, job: Job, training: Path, progress: Callable[[str], None], choice: Mapping[str, object]
 ) -> Trained:
+    job.place.within(training).bring("model")
     found = read_test(training).sentences if scored_on(training) else {}
     test = {corpus: asdict(total(counts)) for corpus, counts in found.items()}
     scores = {"search": job.name, **choice, "settings": read_json(training / "settings.json"), "test": test}

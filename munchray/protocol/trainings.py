@@ -29,6 +29,7 @@ from munchray.training.record import EpochReport, read_result
 from munchray.training.testing import read_test, scored_on
 
 SEEDS = 2**32
+DATA = "data.json"
 
 
 @dataclass(frozen=True)
@@ -140,7 +141,8 @@ class Trainings:
         self._plan, self._shelf, self._watcher, self._on_end = plan, shelf, watcher, on_end
         self._running: dict[int, Training] = {}
         self._handed_out: set[Training] = set()
-        self._lock = FolderLock(self.folder)
+        self._place = job.place.within(self.folder)
+        self._lock = FolderLock(self._place)
 
     def start(self, data: Mapping[str, DataSpec]) -> None:
         """Claim the folder.
@@ -153,6 +155,7 @@ class Trainings:
         trained_on = {name: spec.fingerprint() for name, spec in data.items()}
         tests = {f"test of {name}": mark for spec in data.values() for name, mark in spec.tests.items()}
         remember_data(self.folder, {**trained_on, **tests})
+        self._place.keep(DATA)
 
     @property
     def trials_left(self) -> int:
@@ -166,6 +169,7 @@ class Trainings:
 
     def hand_out(self) -> Handout | None:
         """The first training of the plan that is neither finished nor running."""
+        self._lock.check()
         for training in self._plan(self._shelf):
             if training not in self._handed_out and not self._shelf.finished(training):
                 number = len(self._handed_out)
@@ -222,10 +226,10 @@ def remember_data(folder: Path, fingerprints: Mapping[str, str]) -> None:
         found = f"text, tags or embeddings changed since these trainings began: {', '.join(changed)}"
         fix = "Restore them, or give the job another name (--set name=...)"
         raise InputError(Problem(str(folder), found, fix=fix))
-    write_json(folder / "data.json", {**known, **fingerprints})
+    write_json(folder / DATA, {**known, **fingerprints})
 
 
 def known_data(folder: Path) -> dict[str, str]:
     """The fingerprints that were noted in a folder; none before its first training."""
-    path = folder / "data.json"
+    path = folder / DATA
     return dict(read_json(path)) if path.exists() else {}

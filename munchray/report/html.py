@@ -100,7 +100,9 @@ def _page() -> Template:
 def _errors(job: Job, ranked: Ranking, open_data: Callable[[], DataSpec]) -> SpanErrors | str:
     """What the best model gets wrong, or why that cannot be told."""
     try:
-        return span_errors(trial_folder(ranked.folder, ranked.best.number), job.main, open_data)
+        best = trial_folder(ranked.folder, ranked.best.number)
+        job.place.within(best).bring("model")
+        return span_errors(best, job.main, open_data)
     except (InputError, WorkError) as error:
         if not ranked.trials:
             raise

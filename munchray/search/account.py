@@ -57,10 +57,12 @@ class Account:
         self.get_ready = self._tracker.get_ready
         self.connect = self._tracker.connect
 
-    def note_session(self) -> None:
-        """Write down with what this process computes."""
+    def note_session(self) -> str:
+        """Write down with what this process computes; where, below the search's folder."""
         described = session.describe()
-        write_json(self._sessions / f"{described['began'].replace(':', '')}.json", described)
+        name = f"{described['began'].replace(':', '')}.json"
+        write_json(self._sessions / name, described)
+        return f"{SESSIONS}/{name}"
 
     def open(self, data_fingerprint: str, corpora: Mapping[str, str], history: Sequence[PastTrial]) -> None:
         """Open the run of the search and say again what may have been lost.

@@ -11,7 +11,10 @@ from typing import Any
 from munchray.errors import InputError, Problem
 from munchray.files import read_json
 from munchray.samplers.unseen import Outcome
+from munchray.search.lock import look_at
 from munchray.settings import Job
+from munchray.storage.address import FORM
+from munchray.storage.place import Place
 from munchray.training.record import read_result
 
 MAY_DIFFER = {"seed", "sampler", "auxiliaries", "search_space", "corpora"}
@@ -33,16 +36,18 @@ class EarlierSearch:
 
     def __init__(self, named: str, job: Job) -> None:
         self._job = job
-        self.folder = Path(named) if "/" in named else Path(job.storage) / named
         self._where = f"job {job.name}: warm_start {named}"
-        if self.folder.resolve() == (Path(job.storage) / job.name).resolve():
+        place = self._place(named)
+        self.folder = place.folder
+        if self.folder.resolve() == (job.place / job.name).folder.resolve():
             raise InputError(Problem(self._where, "a search cannot learn from itself", fix="Leave it out"))
+        look_at(place)
         try:
             self._record = read_json(self.folder / "job.json")
             self._launched: dict[str, Any] = self._record["job"]
             problems = list(self._differences())
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
-            problems = [Problem(self._where, f"there is no search in {self.folder}", "a search that was started")]
+            problems = [Problem(self._where, f"there is no search in {place}", "a search that was started")]
         if problems:
             raise InputError(*problems)
         self.outcomes = self._outcomes()
@@ -60,6 +65,12 @@ class EarlierSearch:
         if differing := [name for name in marks if before.get(name, marks[name]) != marks[name]]:
             found = f"text, tags or embeddings of {', '.join(differing)} differ, so scores do not compare"
             raise InputError(Problem(self._where, found, fix="Leave it out"))
+
+    def _place(self, named: str) -> Place:
+        try:
+            return Place.at(named) if "/" in named else self._job.place / named
+        except ValueError as error:
+            raise InputError(Problem(self._where, str(error), f"a search of this storage, {FORM}")) from None
 
     def _outcomes(self) -> list[Outcome]:
         ended = sorted((self.folder / "trials").glob("*/result.json"))

@@ -9,7 +9,7 @@ from munchray.errors import InputError, Problem
 from munchray.files import read_json
 from munchray.models.export import Trained
 from munchray.search.results import RankedTrial, Ranking, ranking
-from munchray.search.search import trial_folder
+from munchray.search.search import search_place, trial_folder
 from munchray.settings import Job
 from munchray.training.inputs import open_embedders
 
@@ -24,6 +24,7 @@ def trained_by(job: Job, number: int | None, progress: Callable[[str], None]) ->
     ranked = ranking(job)
     chosen = ranked.best if number is None else _chosen(ranked, number)
     folder = trial_folder(ranked.folder, chosen.number)
+    search_place(job).within(folder).bring("model")
     scores = {
         "search": job.name,
         "trial": asdict(chosen),

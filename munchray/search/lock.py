@@ -1,49 +1,93 @@
-"""One process at a time works in a folder; the system releases the lock when a process dies. (filelock)"""
+"""One process at a time works in a folder; the right to ends with that process. (filelock)"""
 
 from __future__ import annotations
 
-import os
-import socket
-from pathlib import Path
+import shutil
 
 from filelock import FileLock, Timeout
 
-from munchray.errors import InputError, Problem
+from munchray.errors import InputError, Problem, WorkError
 from munchray.files import read_json, write_json
+from munchray.storage import owners
+from munchray.storage.place import Place
+
+LOCK = "search.lock"
+OWNER = "owner.json"
+SECONDS_TO_REFRESH = 10.0
+"""How long somebody who only looks may be busy with this machine's copy."""
 
 
 class FolderLock:
-    """The right to work in a folder: ``search.lock``, and in ``owner.json`` who has it."""
+    """The right to work in a folder: ``search.lock``, and in ``owner.json`` who has it.
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._lock = FileLock(folder / "search.lock")
+    Where the folder is the copy of a place in a bucket, its owner has the right among all machines as well.
+    """
+
+    def __init__(self, place: Place) -> None:
+        self._place = place
+        self._lock = FileLock(place.folder / LOCK)
+        self._claim = place.claim("search") if place.remote else None
 
     def claim(self) -> None:
-        """Be the only one, unless this process is already.
+        """Be the only one, unless this process is already; a copy of what is in a bucket is brought up to date.
 
         Raises:
             InputError: another process works there.
         """
         if self._lock.is_locked:
             return
-        owner = self._folder / "owner.json"
         try:
-            self._lock.acquire(blocking=False)
+            self._lock.acquire(timeout=SECONDS_TO_REFRESH if self._place.remote else 0)
         except Timeout:
-            found = f"another process runs this search ({_owner_text(owner)})"
-            fix = "Wait for it or stop it; munchray results JOB shows how far it is"
-            raise InputError(Problem(str(self._folder), found, fix=fix)) from None
-        write_json(owner, {"host": socket.gethostname(), "pid": os.getpid()})
+            raise InputError(self._taken(self._owner_text())) from None
+        if self._claim and (other := self._claim.take()):
+            self._lock.release()
+            fix = "Wait for it or stop it; if it was killed, try again in a minute"
+            raise InputError(self._taken(owners.shown(other), fix))
+        write_json(self._place.folder / OWNER, owners.this_process())
+        if self._place.remote:
+            self._place.refresh()
+
+    def check(self) -> None:
+        """See that the right is still ours.
+
+        Raises:
+            WorkError: a machine that was asleep, or cut off, wakes up and another has gone on with its work.
+        """
+        if self._claim and self._claim.lost:
+            raise WorkError(f"another process has gone on with {self._place}, having heard nothing from this one")
 
     def release(self) -> None:
         """Let others in."""
+        if self._claim and self._lock.is_locked:
+            self._claim.leave()
         self._lock.release()
 
+    def _taken(self, by: str, fix: str = "Wait for it or stop it; munchray results JOB shows how far it is") -> Problem:
+        return Problem(str(self._place), f"another process runs this search ({by})", fix=fix)
 
-def _owner_text(path: Path) -> str:
+    def _owner_text(self) -> str:
+        try:
+            return owners.shown(read_json(self._place.folder / OWNER))
+        except (OSError, ValueError, KeyError, TypeError):
+            return "it is just starting"
+
+
+def look_at(place: Place) -> None:
+    """Bring this machine's copy up to date, for somebody who only reads; on a shared disk there is nothing to do.
+
+    Raises:
+        InputError: the bucket does not answer.
+    """
+    if not place.remote:
+        return
+    place.check(writable=False)
+    place.folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(place.folder / LOCK)
     try:
-        owner = read_json(path)
-        return f"process {owner['pid']} on {owner['host']}"
-    except (OSError, ValueError, KeyError, TypeError):
-        return "it is just starting"
+        lock.acquire(timeout=0)
+    except Timeout:  # the process that works here has what is newest
+        return
+    with lock:
+        if not place.refresh():  # somebody deleted it there
+            shutil.rmtree(place.folder)

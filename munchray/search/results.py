@@ -8,7 +8,8 @@ from typing import Any
 
 from munchray.errors import InputError, Problem, WorkError
 from munchray.files import read_json
-from munchray.search.search import search_folder, trial_folder
+from munchray.search.lock import look_at
+from munchray.search.search import search_place, trial_folder
 from munchray.search.study import FinishedTrial, Study
 from munchray.settings import Job, TrialSettings
 from munchray.training.record import StageResult, read_epochs, read_result
@@ -98,12 +99,14 @@ def ranking(job: Job) -> Ranking:
     """Read the ranking of a job's search from its folder.
 
     Raises:
-        InputError: the job has not been searched yet.
+        InputError: the job has not been searched yet; a bucket does not answer.
     """
-    folder = search_folder(job)
+    place = search_place(job)
+    look_at(place)
+    folder = place.folder
     if not (folder / "job.json").exists():
         found = "there is no search of this job"
-        raise InputError(Problem(str(folder), found, fix="Start it with: munchray search JOB"))
+        raise InputError(Problem(str(place), found, fix="Start it with: munchray search JOB"))
     space, rule = job.search_space, job.order_rule()
     study = Study.open(folder, job.name, space, rule, job.auxiliaries, job.sampler, job.seed, repair=False)
     trials = [_ranked(trial, folder, job) for trial in study.finished()]

@@ -27,9 +27,10 @@ from munchray.samplers.by_name import make_sampler
 from munchray.samplers.encoding import Encoding
 from munchray.search.account import ERROR_FILE, Account
 from munchray.search.earlier import EarlierSearch
-from munchray.search.lock import FolderLock
-from munchray.search.study import Study, Suggestion
+from munchray.search.lock import FolderLock, look_at
+from munchray.search.study import JOURNAL, Study, Suggestion
 from munchray.settings import Job, TrialSettings
+from munchray.storage.place import Place
 from munchray.training.record import EpochReport, read_result
 
 
@@ -86,9 +87,11 @@ class Search:
     ) -> None:
         self.job = job
         self._summary = summary
-        self.folder = search_folder(job)
+        self._place = search_place(job)
+        self.folder = self._place.folder
         self.watcher = watcher
-        self._lock = FolderLock(self.folder)
+        look_at(self._place)
+        self._lock = FolderLock(self._place)
         check_same_job(job, self.folder, resume)
         if self.folder.exists():
             self._lock.claim()
@@ -130,8 +133,9 @@ class Search:
         # Before the run is made: a process killed between the two would leave a run that nobody finds again.
         launched = {"id": self._id, "job": job, "data": data_fingerprint, "corpora": dict(corpora)}
         write_json(self.folder / "job.json", launched)
+        self._place.keep("job.json")
         self._study.try_first(self.job.first_orders)
-        self._account.note_session()
+        self._place.keep(self._account.note_session())
         self._account.open(data_fingerprint, corpora, self._study.history())
 
     def sync(self) -> None:
@@ -170,8 +174,10 @@ class Search:
 
     def next_trial(self) -> Suggestion | None:
         """A trial to run: first those that were interrupted. None when there is nothing left to try."""
+        self._lock.check()
         suggestion = self._interrupted.pop(0) if self._interrupted else self._study.suggest()
         if suggestion is not None:
+            self._place.keep(JOURNAL)  # before anything lies in a folder of that number
             settings = self.job.trial(suggestion.values)
             self._account.trial_started(suggestion.number, settings)
             self.watcher.trial_started(suggestion.number, settings)
@@ -209,6 +215,7 @@ class Search:
         reused = sum(stage.reused for stage in result.stages)
         attrs = {"updates": result.updates, "stages": beginnings, "stages_reused": reused}
         self._study.complete(number, score, attrs)
+        self._place.keep(JOURNAL)
         self._account.trial_finished(number, result)
         self.watcher.trial_finished(number, score)
 
@@ -220,9 +227,12 @@ class Search:
             details: the last lines of what its process said.
         """
         if details:
-            with written_aside(self.trial_folder(number) / ERROR_FILE) as aside:
+            path = self.trial_folder(number) / ERROR_FILE
+            with written_aside(path) as aside:
                 aside.write_text(details, encoding="utf-8")
+            self._place.keep(path.relative_to(self.folder).as_posix())
         self._study.fail(number, reason)
+        self._place.keep(JOURNAL)
         self._account.trial_failed(number, reason)
         self.watcher.trial_failed(number, reason)
 
@@ -240,6 +250,8 @@ class Search:
         for suggestion in self._study.running():
             self._account.trial_stopped(suggestion.number)
         best = max(finished, key=lambda trial: trial.dev_f1).number if finished else None
+        if best is not None:
+            self._place.within(self.trial_folder(best)).bring("model")
         texts = self._summed_up() if finished else {}
         lacking = self._account.close("FINISHED" if complete else "KILLED", best, texts, ended)
         self._lock.release()
@@ -253,9 +265,14 @@ class Search:
             return {}
 
 
-def search_folder(job: Job) -> Path:
+def search_place(job: Job) -> Place:
     """Where a search keeps everything."""
-    return Path(job.storage) / job.name
+    return job.place / job.name
+
+
+def search_folder(job: Job) -> Path:
+    """The same on this machine."""
+    return search_place(job).folder
 
 
 def search_id(job: Job) -> str:

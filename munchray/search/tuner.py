@@ -6,10 +6,11 @@ goes on by starting a new Tune experiment over what is left; Tune's own restore,
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
-from collections.abc import Mapping
-from dataclasses import fields
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -18,10 +19,11 @@ from ray.tune.experiment import Trial
 from ray.tune.search import Searcher
 
 from munchray.cluster import nodes
-from munchray.errors import Interrupted
+from munchray.errors import HaltError, Interrupted, WorkError
 from munchray.search import worker
 from munchray.search.search import Handout
 from munchray.settings import Job
+from munchray.storage.place import Place
 from munchray.training.data import DataSpec
 from munchray.training.record import EpochReport
 
@@ -29,6 +31,8 @@ MOST_FAILURES = 2
 """Retries of a trial whose process died; each goes on from its last checkpoint."""
 
 ERROR_TAIL = 4000  # characters
+ENDS = {"finished", "failed", "halted"}
+"""What a trial's last report says; all others are of an epoch."""
 LOOK_AGAIN = 5.0
 """Seconds between looks at the nodes of the cluster."""
 
@@ -78,6 +82,7 @@ def run(search: Trials, data: Mapping[str, DataSpec]) -> None:
 
     Raises:
         Interrupted: the user stopped it.
+        WorkError: what every trial needs is away or full.
     """
     run_with(search, _trainable(search, data))
 
@@ -87,10 +92,14 @@ def run_with(search: Trials, trainable: Any) -> None:
 
     Raises:
         Interrupted: the user stopped it.
+        WorkError: what every trial needs is away or full.
     """
+    halted = Halted()
     if search.trials_left > 0:
-        _tuner(search, trainable).fit()
+        _tuner(search, trainable, halted).fit()
     if not search.close():
+        if halted.reason:
+            raise WorkError(halted.reason)
         raise Interrupted("finished trials are kept; the same command goes on where this stopped")
 
 
@@ -98,18 +107,18 @@ def _trainable(search: Trials, data: Mapping[str, DataSpec]) -> Any:
     job = search.job
     # A trial that was given no GPU leaves those it may see to others.
     device = job.device if job.resources_per_trial.gpu else "cpu"
-    stages = str(Path(job.stage_folder).resolve())  # a worker runs in a folder of its own
-    shared = worker.Shared(data, device, job.resources_per_trial.cpu, stages, job.stages_gb, job.hung_minutes)
+    threads = job.resources_per_trial.cpu
+    shared = worker.Shared(data, device, threads, job.stage_place, job.stages_gb, job.hung_minutes)
     return tune.with_parameters(worker.train, shared=shared)
 
 
-def _tuner(search: Trials, trainable: Any) -> tune.Tuner:
+def _tuner(search: Trials, trainable: Any, halted: Halted) -> tune.Tuner:
     job = search.job
     resources = {"cpu": job.resources_per_trial.cpu, "gpu": job.resources_per_trial.gpu}
     return tune.Tuner(
         tune.with_resources(trainable, resources),
         tune_config=tune.TuneConfig(
-            search_alg=StudySearcher(search),
+            search_alg=StudySearcher(search, halted),
             num_samples=search.trials_left,
             trial_name_creator=_trial_name,
             trial_dirname_creator=_trial_name,
@@ -119,10 +128,25 @@ def _tuner(search: Trials, trainable: Any) -> tune.Tuner:
             name=time.strftime("%Y%m%d-%H%M%S"),
             storage_path=str(search.folder / "tune"),
             failure_config=tune.FailureConfig(max_failures=MOST_FAILURES),
-            callbacks=[SearchCallback(search)],
+            callbacks=[SearchCallback(search, halted)],
             verbose=0,
         ),
     )
+
+
+@dataclass
+class Halted:
+    """Why no more trials are handed out; those that run find out by themselves."""
+
+    reason: str = ""
+
+    @contextlib.contextmanager
+    def noted(self) -> Iterator[None]:
+        """Inside, what halts the work is noted and not raised: Tune first lets the trials that run come to an end."""
+        try:
+            yield
+        except HaltError as error:
+            self.reason = str(error)
 
 
 class StudySearcher(Searcher):  # type: ignore[misc]
@@ -131,23 +155,30 @@ class StudySearcher(Searcher):  # type: ignore[misc]
     A trial is suggested when it can start and not before: by then more is known.
     """
 
-    def __init__(self, search: Trials) -> None:
+    def __init__(self, search: Trials, halted: Halted) -> None:
         super().__init__()
         self._search = search
+        self._halted = halted
         self._running: set[str] = set()
         self._room = 0
         self._looked = -math.inf
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         """The next trial, that there is none, or (None) that Tune should ask again."""
+        if self._halted.reason:
+            return str(Searcher.FINISHED)
         if len(self._running) >= self._room_now():
             return None
-        trial = self._search.hand_out()
+        trial = None
+        with self._halted.noted():
+            trial = self._search.hand_out()
         if trial is None:
-            return None if self._search.more_later else str(Searcher.FINISHED)
+            later = self._search.more_later and not self._halted.reason
+            return None if later else str(Searcher.FINISHED)
         self._running.add(trial_id)
         settings = trial.settings.model_dump(mode="json")
-        return {"number": trial.number, "job": trial.job, "settings": settings, "folder": str(trial.folder)}
+        folder = str(self._search.job.place.within(trial.folder))
+        return {"number": trial.number, "job": trial.job, "settings": settings, "folder": folder}
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Room for another; `SearchCallback` tells the search."""
@@ -171,32 +202,40 @@ class StudySearcher(Searcher):  # type: ignore[misc]
 class SearchCallback(tune.Callback):  # type: ignore[misc]
     """Tells the search what Tune sees."""
 
-    def __init__(self, search: Trials) -> None:
+    def __init__(self, search: Trials, halted: Halted) -> None:
         self._search = search
+        self._halted = halted
 
     def on_trial_result(
         self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **_: Any
     ) -> None:
         """An epoch ended."""
-        if "epoch" in result and "finished" not in result and "failed" not in result:
+        if "epoch" in result and not ENDS & result.keys():
             report = EpochReport(**{name: result[name] for name in REPORT_FIELDS})
             self._search.epoch_ended(trial.config["number"], report)
 
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **_: Any) -> None:
-        """A trial came to its end, with a result or with its reason for having none."""
-        reason = trial.last_result.get("failed")
-        if reason:
-            self._search.trial_failed(trial.config["number"], reason)
-        else:
-            self._search.trial_finished(trial.config["number"])
+        """A trial came to its end, with a result or with its reason for having none.
+
+        One that was halted has not ended: the search calls it running, and goes on with it another time.
+        """
+        number, last = trial.config["number"], trial.last_result
+        with self._halted.noted():
+            if "halted" in last:
+                raise HaltError(last["halted"])
+            Place.at(trial.config["folder"]).refresh()
+            if "failed" in last:
+                self._search.trial_failed(number, last["failed"])
+            else:
+                self._search.trial_finished(number)
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **_: Any) -> None:
         """A trial died more often than it is retried."""
         said = _error_text(trial)
         last = said.splitlines()[-1] if said else "the trial's process died"
-        self._search.trial_failed(
-            trial.config["number"], f"{last} (whole trace: {trial.error_file})", said[-ERROR_TAIL:]
-        )
+        reason = f"{last} (whole trace: {trial.error_file})"
+        with self._halted.noted():
+            self._search.trial_failed(trial.config["number"], reason, said[-ERROR_TAIL:])
 
     def __getstate__(self) -> dict[str, Any]:
         return {}

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 from ray import tune
 
-from munchray.errors import InputError, WorkError
+from munchray.errors import HaltError, InputError, WorkError
 from munchray.settings import TrialSettings
-from munchray.training import memory
+from munchray.storage.place import Place
+from munchray.storage.workspace import Workspace, working_in
+from munchray.training import disk, memory
 from munchray.training.data import DataSpec
 from munchray.training.machine import device_for, use_threads
 from munchray.training.stages import open_store
@@ -28,14 +29,14 @@ class Shared:
         data: what each job of these trials trains on, by the job's name.
         device: as the job has it.
         threads: of each trial.
-        stage_folder, stages_gb: the stage store, as the job has it.
+        stages, stages_gb: the stage store, as the job has it.
         hung_minutes: without progress, after which a trial's process ends.
     """
 
     data: Mapping[str, DataSpec]
     device: str
     threads: float
-    stage_folder: str
+    stages: Place
     stages_gb: float
     hung_minutes: float
 
@@ -48,7 +49,10 @@ def train(config: Mapping[str, Any], shared: Shared) -> None:
     """
     settings = TrialSettings(**config["settings"])
     try:
-        _train(settings, shared.data[config["job"]], shared, Path(config["folder"]))
+        with disk.advice(), working_in(Place.at(config["folder"])) as work:
+            _train(settings, shared.data[config["job"]], shared, work)
+    except HaltError as error:  # so would every other trial
+        tune.report({"halted": str(error)})
     except (InputError, WorkError) as error:  # trying again would end the same way
         tune.report({"failed": str(error)})
     else:
@@ -57,18 +61,20 @@ def train(config: Mapping[str, Any], shared: Shared) -> None:
         memory.release()
 
 
-def _train(settings: TrialSettings, data: DataSpec, shared: Shared, folder: Path) -> None:
+def _train(settings: TrialSettings, data: DataSpec, shared: Shared, work: Workspace) -> None:
     use_threads(shared.threads)
     device = device_for(shared.device)
     with memory.advice(settings.batch_size, device), watched(shared.hung_minutes) as tick:
         run_trial(
             settings,
             data.open(settings),
-            folder,
+            work.folder,
             device=device,
-            stage_store=open_store(shared.stage_folder, shared.stages_gb, print),  # into the worker's log
+            stage_store=open_store(shared.stages, shared.stages_gb, print),  # into the worker's log
             report=lambda report: tune.report(asdict(report)),
             tick=tick,
+            keep=work.keep,
         )
         if settings.trained_on == "train+dev":  # nothing is left to choose
-            score_test(folder, settings, data, device)
+            score_test(work.folder, settings, data, device)
+            work.keep()

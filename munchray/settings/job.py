@@ -21,6 +21,8 @@ from munchray.settings.rules import (
 )
 from munchray.settings.space import SearchSpace
 from munchray.settings.training import PositiveInt, PositiveNumber, TrainingSettings, TrialSettings
+from munchray.storage.address import FORM, KEYS
+from munchray.storage.place import Place
 
 SAFE_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
 SafeName = Annotated[
@@ -174,6 +176,16 @@ class Job(TrainingSettings):
             raise RuleError([Mistake(keys, found, "a fraction of one GPU or a whole number of them")])
         return resources
 
+    @field_validator("storage", "features")
+    @classmethod
+    def _storage_is_a_place(cls, where: str | None, info: ValidationInfo) -> str | None:
+        key = str(info.field_name)
+        try:
+            return where and str(Place.at(where))
+        except ValueError as error:
+            fix = f"Leave keys to the environment: {' and '.join(KEYS)}"
+            raise RuleError([Mistake((key,), f"{key} {error}", FORM, fix)]) from None
+
     @field_validator("device")
     @classmethod
     def _cuda_has_a_gpu(cls, device: str, info: ValidationInfo) -> str:
@@ -189,14 +201,19 @@ class Job(TrainingSettings):
         return raw if isinstance(raw, Mapping | SentenceLimits) else {"train": raw}
 
     @property
-    def feature_folder(self) -> str:
-        """Where the feature store lies."""
-        return self.features or f"{self.storage.rstrip('/')}/features"
+    def place(self) -> Place:
+        """Where searches are kept."""
+        return Place.at(self.storage)
 
     @property
-    def stage_folder(self) -> str:
+    def feature_place(self) -> Place:
+        """Where the feature store lies."""
+        return Place.at(self.features) if self.features else self.place / "features"
+
+    @property
+    def stage_place(self) -> Place:
         """Where the stage store lies."""
-        return f"{self.storage.rstrip('/')}/stages"
+        return self.place / "stages"
 
     def entity_types(self) -> dict[str, str]:
         """The entity type of main and of every auxiliary."""

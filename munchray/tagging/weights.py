@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from munchray.errors import InputError, Problem, WorkError
+from munchray.errors import InputError, Problem
 from munchray.files import digest, read_json, write_json, written_aside
 from munchray.settings import TrialSettings
 from munchray.tagging.tagger import Tagger
@@ -27,13 +29,16 @@ def save(tagger: Tagger, path: Path, corpora: Sequence[str] | None = None) -> No
         corpora: write only their heads, beside what all corpora share.
 
     Raises:
-        WorkError: the disk refuses.
+        OSError: the disk refuses.
     """
     state = {name: value.cpu().contiguous() for name, value in _state(tagger, corpora).items()}
     try:
         save_file(state, path)
     except SafetensorError as error:
-        raise WorkError(f"{path} cannot be written: {error}") from None
+        if found := re.search(r"os error (\d+)", str(error)):
+            number = int(found[1])
+            raise OSError(number, os.strerror(number), str(path)) from None
+        raise
 
 
 def load(tagger: Tagger, path: Path, corpora: Sequence[str] | None = None) -> None:

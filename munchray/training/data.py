@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 
 import numpy as np
 
@@ -19,6 +18,7 @@ from munchray.errors import WorkError
 from munchray.features import store
 from munchray.files import digest
 from munchray.settings import TrialSettings
+from munchray.storage.place import Place
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ class DataSpec:
         sources: each corpus's files.
         limits: most sentences a split, by split name.
         embeddings: fingerprints, in the order in which they are joined.
-        store: the feature store's folder.
+        store: where the feature store lies.
         contents: fingerprint of the sentences and tags that each corpus gives.
         splits: the splits that each corpus gives: dev is read only where it is scored.
         tests: fingerprint of the test split of each corpus that may be scored on it; empty in a search.
@@ -86,7 +86,7 @@ class DataSpec:
     sources: Mapping[str, CorpusSource]
     limits: Mapping[str, int | None]
     embeddings: tuple[str, ...]
-    store: Path
+    store: Place
     contents: Mapping[str, str]
     splits: Mapping[str, tuple[str, ...]]
     tests: Mapping[str, str] = field(default_factory=dict)

@@ -15,6 +15,7 @@ from munchray.errors import InputError, Problem
 from munchray.features import store
 from munchray.features.sources import Embedder, EmbeddingSpec, parse_embedding, sources_of
 from munchray.settings import Job
+from munchray.storage.place import Place
 from munchray.training.data import DataSpec, content_digest
 
 
@@ -78,19 +79,19 @@ def prepare(job: Job, progress: Callable[[str], None], inputs: Inputs | None = N
     """
     inputs = inputs or read_inputs(job)
     sources, corpora = inputs.sources, inputs.corpora
-    folder = Path(job.feature_folder)
-    embedders = sources_of(inputs.specs, functools.partial(_training_text, corpora), _embedder_folder(job), progress)
+    features = job.feature_place
+    embedders = sources_of(inputs.specs, functools.partial(_training_text, corpora), features / "embedders", progress)
     for name, texts in corpora.items():
         for split, sentences in texts.items():
             progress(f"features of {name}/{split}")
-            store.build([s.tokens for s in sentences], embedders, folder, progress)
+            store.build([s.tokens for s in sentences], embedders, features, progress)
     for name, sentences in inputs.tests.items():
         progress(f"features of {name}/test")
-        store.build([s.tokens for s in sentences], embedders, folder, progress)
+        store.build([s.tokens for s in sentences], embedders, features, progress)
     contents = {name: content_digest(texts) for name, texts in corpora.items()}
     marks = tuple(embedder.fingerprint for embedder in embedders)
     tests = {name: content_digest({"test": sentences}) for name, sentences in inputs.tests.items()}
-    return DataSpec(sources, _limits(job), marks, folder, contents, _splits_of(job), tests)
+    return DataSpec(sources, _limits(job), marks, features, contents, _splits_of(job), tests)
 
 
 def open_embedders(job: Job, progress: Callable[[str], None]) -> list[Embedder]:
@@ -107,23 +108,29 @@ def open_embedders(job: Job, progress: Callable[[str], None]) -> list[Embedder]:
     def training_text() -> list[Sequence[str]]:
         return _training_text(read_inputs(job).corpora)
 
-    return [source.open() for source in sources_of(specs, training_text, _embedder_folder(job), progress)]
+    return [source.open() for source in sources_of(specs, training_text, job.feature_place / "embedders", progress)]
 
 
 def _unwritable(job: Job) -> Iterator[Problem]:
     """Folders of a job in which nothing can be written; none is made now."""
-    for key, text in (("storage", job.storage), ("features", job.features)):
-        if not text:
+    for key, place in (("storage", job.place), *((("features", job.feature_place),) if job.features else ())):
+        if place.remote:
+            yield from _unreachable(place)
             continue
-        folder = Path(text)
-        there = next(place for place in (folder, *folder.parents) if place.exists())
-        if "://" in text:
-            yield Problem(f"job {job.name}", f"{key} is {text}", "a folder, which may be on a shared disk")
-        elif not there.is_dir():
+        folder = place.folder
+        there = next(above for above in (folder, *folder.parents) if above.exists())
+        if not there.is_dir():
             yield Problem(f"job {job.name}", f"{key} is {folder}, but {there} is a file", "a folder")
         elif not os.access(there, os.W_OK | os.X_OK):
             fix = f"Choose another {key} or give yourself the right to write"
             yield Problem(f"job {job.name}", f"{key} is {folder}, but {there} cannot be written", fix=fix)
+
+
+def _unreachable(place: Place) -> Iterator[Problem]:
+    try:
+        place.check(writable=True)
+    except InputError as error:
+        yield from error.problems
 
 
 def _specs(job: Job, problems: list[Problem]) -> list[EmbeddingSpec]:
@@ -151,10 +158,6 @@ def _splits_of(job: Job) -> dict[str, tuple[str, ...]]:
     scored = ("train", "dev")
     other = scored if job.regime == "multi_task" else ("train",)
     return {job.main: scored, **dict.fromkeys(job.auxiliaries, other)}
-
-
-def _embedder_folder(job: Job) -> Path:
-    return Path(job.feature_folder) / "embedders"
 
 
 def _source(name: str, job: Job) -> CorpusSource:

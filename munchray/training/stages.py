@@ -9,6 +9,8 @@ Algorithm 4). A stage's folder is named by all that decides its result:
     KEY/stage.json               scores, curve, what was trained, and the fingerprint of the weights
     KEY.claim                    a process is training it; its time stamp moves while that process lives
 
+Where the store is in a bucket, this is what a machine has of it, and `sharing` says what the machines do together.
+
 Two processes may train the same stage only if one takes over the claim of another that seems dead and is not, for
 instance because it was stopped for longer than `CLAIM_EXPIRES`. The first to finish publishes, the results are equal.
 """
@@ -20,7 +22,6 @@ import json
 import math
 import os
 import shutil
-import socket
 import threading
 import time
 import uuid
@@ -31,12 +32,17 @@ from typing import Any
 
 from munchray.errors import InputError, Problem, WorkError
 from munchray.files import digest, file_digest, read_json, write_json
+from munchray.storage import owners
+from munchray.storage.place import Place
+from munchray.training.sharing import SharedStages
 
 FORMAT = {"format": "munchray stages", "version": 1}
+FORMAT_FILE = "format.json"
 CLAIM_BEATS = 5.0  # seconds between signs of life of a claim
 CLAIM_EXPIRES = 60.0  # seconds without one after which its owner is taken for dead
 LOOK_AGAIN = 0.5  # seconds between looks of a process that waits
 WEIGHTS = "weights.safetensors"
+RECORD = "stage.json"
 
 
 @dataclass(frozen=True)
@@ -75,7 +81,7 @@ class ListedStage:
         """From a folder of the store."""
         try:
             damage = inspect(folder)[0] if verify else ""
-            record, used = read_json(folder / "stage.json"), folder.stat().st_mtime
+            record, used = read_json(folder / RECORD), folder.stat().st_mtime
             corpora, settings, score = tuple(record["corpora"]), record["settings"], record["dev_f1"]
             return cls(folder.name, corpora, settings, score, size_of(folder), used, damage)
         except (OSError, ValueError, KeyError, TypeError):
@@ -86,7 +92,7 @@ class StageStore:
     """The stages that all searches on the same storage share.
 
     Args:
-        folder: where they are; made when the first is published.
+        place: where they are; made when the first is published.
         most_bytes: after a stage is published, those that were not used for longest are deleted until this holds.
         warn: told what goes wrong without stopping a trial: a store that cannot be written only means more work.
 
@@ -94,11 +100,13 @@ class StageStore:
         InputError: the folder holds something else, or stages of another version.
     """
 
-    def __init__(self, folder: Path, most_bytes: float, warn: Callable[[str], None] = lambda _: None) -> None:
-        self.folder = folder
+    def __init__(self, place: Place, most_bytes: float, warn: Callable[[str], None] = lambda _: None) -> None:
+        self.place = place
+        self.folder = place.folder
         self._most_bytes = most_bytes
         self._warn = warn
-        _check_format(folder)
+        self._shared = SharedStages(place) if place.remote else None
+        _check_format(place)
 
     @contextlib.contextmanager
     def turn(self, key: str, waiting: Callable[[], None] = lambda: None) -> Iterator[KeptStage | None]:
@@ -113,7 +121,7 @@ class StageStore:
         while (kept := self.find(key)) is None:
             claim = self._claim(key)
             if claim is not None:
-                with claim:
+                with claim, self._turn_among_machines(key, waiting):
                     # Between looking and claiming somebody may have published it.
                     yield self.find(key)
                 return
@@ -132,6 +140,7 @@ class StageStore:
         if damage:
             self._warn(f"{folder}: {damage}; training that stage again")
             _delete(folder)
+            self.place.forget(key)
             return None
         with contextlib.suppress(OSError):  # the time of last use, which decides what is deleted first
             os.utime(folder)
@@ -142,11 +151,13 @@ class StageStore:
         aside = self.folder / f".{key}.{uuid.uuid4().hex[:8]}.part"
         try:
             aside.mkdir(parents=True)
-            if not (self.folder / "format.json").exists():
-                write_json(self.folder / "format.json", FORMAT)
+            if not (self.folder / FORMAT_FILE).exists():
+                write_json(self.folder / FORMAT_FILE, FORMAT)
+                self.place.keep(FORMAT_FILE)
             save_weights(aside / WEIGHTS)
             described = {**record, "weights": file_digest(aside / WEIGHTS)}
-            write_json(aside / "stage.json", {**described, "digest": _digest_of(described)})
+            write_json(aside / RECORD, {**described, "digest": _digest_of(described)})
+            self.place.keep(key, aside)
             aside.rename(self.folder / key)
             self.prune(self._most_bytes)
         except (OSError, WorkError) as error:
@@ -170,19 +181,37 @@ class StageStore:
         Args:
             verify: read every byte.
         """
+        if self._shared and not verify:
+            return [self._listed_elsewhere(key, size, used) for key, (size, used) in self._shared.sizes().items()]
+        for key in self._shared.sizes() if self._shared else ():
+            self.place.bring(key)
         return [ListedStage.read(folder, verify) for folder in self.entries()]
 
     def prune(self, most_bytes: float) -> list[Path]:
-        """Delete the stages that were not used for longest until the rest fits; those deleted."""
-        sizes = {folder: size_of(folder) for folder in self.entries()}
-        excess, deleted = sum(sizes.values()) - most_bytes, []
-        for folder, size in sizes.items():
-            if excess <= 0:
-                break
-            _delete(folder)
-            deleted.append(folder)
-            excess -= size
-        return deleted
+        """Delete the stages that were not used for longest until the rest fits; those deleted.
+
+        A bucket and each machine's copy of it are kept to the limit, each by itself.
+        """
+        excess = beyond({folder.name: size_of(folder) for folder in self.entries()}, most_bytes)
+        if self._shared:
+            sizes = {key: size for key, (size, _) in self._shared.sizes().items()}
+            for key in (gone := beyond(sizes, most_bytes)):
+                self.place.forget(key)
+            excess = list(dict.fromkeys([*excess, *gone]))
+        for key in excess:
+            _delete(self.folder / key)
+        return [self.folder / key for key in excess]
+
+    def _turn_among_machines(self, key: str, waiting: Callable[[], None]) -> contextlib.AbstractContextManager[None]:
+        return self._shared.turn(key, waiting) if self._shared else contextlib.nullcontext()
+
+    def _listed_elsewhere(self, key: str, size: int, used: float) -> ListedStage:
+        """From the record alone, which is all that is fetched of it."""
+        try:
+            record = json.loads(self.place.file_of(key, RECORD) or "")
+            return ListedStage(key, tuple(record["corpora"]), record["settings"], record["dev_f1"], size, used)
+        except (ValueError, KeyError, TypeError):
+            return ListedStage(key, size=size, used=used, damage="its record cannot be read")
 
     def _claim_path(self, key: str) -> Path:
         return self.folder / f"{key}.claim"
@@ -192,7 +221,7 @@ class StageStore:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             with self._claim_path(key).open("x", encoding="utf-8") as stream:
-                json.dump({"host": socket.gethostname(), "pid": os.getpid()}, stream)
+                json.dump(owners.this_process(), stream)
         except FileExistsError:
             return None
         except OSError as error:
@@ -251,22 +280,27 @@ class _Watched:
 
 
 def _died_here(path: Path) -> bool:
-    """Whether the owner of a claim ran on this host and is gone: no need to wait for the claim to expire."""
+    """Whether the owner of a claim is gone for certain: no need to wait for the claim to expire."""
     try:
-        owner = read_json(path)
-        if owner["host"] != socket.gethostname():
-            return False
-        os.kill(owner["pid"], 0)
-    except ProcessLookupError:
-        return True
+        return owners.died_here(read_json(path))
     except (OSError, ValueError, KeyError, TypeError):
         return False
-    return False
 
 
-def open_store(folder: str, most_gb: float, warn: Callable[[str], None]) -> StageStore | None:
+def open_store(place: Place, most_gb: float, warn: Callable[[str], None]) -> StageStore | None:
     """The stage store as a job wants it; None when it wants none."""
-    return StageStore(Path(folder), most_gb * 1e9, warn) if most_gb else None
+    return StageStore(place, most_gb * 1e9, warn) if most_gb else None
+
+
+def beyond(sizes: Mapping[str, int], most_bytes: float) -> list[str]:
+    """The first ones, until the rest fits."""
+    excess, chosen = sum(sizes.values()) - most_bytes, []
+    for key, size in sizes.items():
+        if excess <= 0:
+            break
+        chosen.append(key)
+        excess -= size
+    return chosen
 
 
 def inspect(folder: Path) -> tuple[str, dict[str, Any]]:
@@ -277,7 +311,7 @@ def inspect(folder: Path) -> tuple[str, dict[str, Any]]:
     """
     folder.stat()
     try:
-        record = read_json(folder / "stage.json")
+        record = read_json(folder / RECORD)
         if record.pop("digest") != _digest_of(record):
             return "its record has been changed", {}
         if file_digest(folder / WEIGHTS) != record["weights"]:
@@ -296,10 +330,11 @@ def size_of(folder: Path) -> int:
     return 0
 
 
-def _check_format(folder: Path) -> None:
+def _check_format(place: Place) -> None:
     try:
-        found = read_json(folder / "format.json")
-    except OSError:  # not made yet, or out of reach: the trial is told when it wants to write
+        text = place.read(FORMAT_FILE)
+        found = FORMAT if text is None else json.loads(text)  # not made yet
+    except OSError:  # out of reach: the trial is told when it wants to write
         return
     except ValueError:
         found = None
@@ -307,7 +342,7 @@ def _check_format(folder: Path) -> None:
         version = found.get("version", "unknown") if isinstance(found, dict) else "unknown"
         text, expected = f"a stage store of version {version}", f"version {FORMAT['version']}"
         fix = "Set another storage, or use the munchray that made it"
-        raise InputError(Problem(str(folder / "format.json"), text, expected, fix))
+        raise InputError(Problem(str(place / FORMAT_FILE), text, expected, fix))
 
 
 def _delete(folder: Path) -> None:

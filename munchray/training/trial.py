@@ -57,6 +57,7 @@ def run_trial(
     stage_store: StageStore | None = None,
     report: Callable[[EpochReport], None] = lambda _: None,
     tick: Callable[[], None] = lambda: None,
+    keep: Callable[[], None] = lambda: None,
 ) -> TrialResult:
     """Train one setting, or go on where a checkpoint in ``folder`` left it; a finished trial is only read.
 
@@ -67,6 +68,7 @@ def run_trial(
         stage_store: stages of Stack and single_aux are taken from it if they are there, and left in it.
         report: called after every epoch of this process, from a checkpoint on.
         tick: called after every update, and while another process trains a stage that this one needs.
+        keep: called when the folder holds something to go on from: after a checkpoint, and at the end.
 
     Raises:
         InputError: the device cannot do the precision.
@@ -76,7 +78,7 @@ def run_trial(
         return read_result(folder)
     check_precision(settings.precision, device)
     write_json(folder / "settings.json", settings.model_dump(mode="json"))
-    run = _Run(settings, data, folder, device, stage_store, report, tick)
+    run = _Run(settings, data, folder, device, stage_store, report, tick, keep)
     for stage in run.stages_left():
         run.pass_stage(stage)
     return run.finish()
@@ -134,9 +136,10 @@ class _Run:
         stage_store: StageStore | None,
         report: Callable[[EpochReport], None],
         tick: Callable[[], None],
+        keep: Callable[[], None],
     ) -> None:
         self._settings, self._data, self._folder, self._device = settings, data, folder, device
-        self._store, self._report, self._tick = stage_store, report, tick
+        self._store, self._report, self._tick, self._keep = stage_store, report, tick, keep
         self._tagger = new_tagger(settings, data).to(device)
         self._progress = self._begin()
         self._saved = time.monotonic()
@@ -180,6 +183,7 @@ class _Run:
         weights.save_model(self._folder / "model", self._tagger, self._settings)
         write_result(self._folder, result)
         shutil.rmtree(self._folder / "checkpoint")
+        self._keep()
         return result
 
     def _train(self, stage: Stage) -> None:
@@ -282,3 +286,4 @@ class _Run:
             }
             write_json(aside / "place.json", place)
         self._saved = time.monotonic()
+        self._keep()
