@@ -55,7 +55,9 @@ Stage = tuple[float, tuple[str, ...]]
 def main(arguments: Sequence[str] | None = None) -> None:
     """Simulate, print and write."""
     options = _parser().parse_args(arguments)
-    report = bench.Report("simulation", f"{options.trials} simulated trials, {options.slots} at once", options.json)
+    report = bench.Report(
+        "simulation", f"{options.trials} simulated trials, {options.slots} at once", options.json, arguments
+    )
     with TemporaryDirectory() as folder:
         simulation = Simulation(options, Path(folder))
         for block in simulation.run():
@@ -65,7 +67,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = bench.parser("simulation", __doc__)
+    form = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.simulation", description=__doc__, formatter_class=form)
+    parser.add_argument("--json", type=Path, default=bench.FOLDER / "results" / "simulation.json")
     parser.add_argument("--trials", type=bench.positive, default=1000, help="default: 1,000")
     parser.add_argument("--slots", type=bench.positive, default=64, help="trials at once (default: 64)")
     parser.add_argument("--stage", type=float, default=60.0, help="median seconds of a stage (default: 60)")
