@@ -181,7 +181,7 @@ class Simulation:
             took = self._options.stage * float(self._rng.lognormal(0.0, 0.3))
             for step in range(1, self._options.epochs + 1):
                 updates, epoch = updates + 100 // self._options.epochs, epoch + 1
-                moment = at + took * step / self._options.epochs
+                moment = at + took * (step / self._options.epochs)  # the last one is exactly the end
                 self._at(moment, trial.number, self._report(epoch, length, step, updates, moment - now))
             at += took
             self._stages[stage] = at
