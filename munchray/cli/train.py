@@ -42,7 +42,14 @@ def train(job_file: JobFile, overrides: Overrides = None, quiet: Quiet = False) 
     with progress.EpochLines(quiet) as lines, memory.advice(settings.batch_size, device):
         opened = data.open(settings)
         result = run_trial(
-            settings, opened, folder, device=device, stage_store=store, report=lines.show, tick=lines.tick
+            settings,
+            opened,
+            folder,
+            device=device,
+            stage_store=store,
+            checkpoint_minutes=job.checkpoint_minutes,
+            report=lines.show,
+            tick=lines.tick,
         )
     for corpus, counts in result.dev.items():
         scores = f"dev P {counts.precision:.2f}  R {counts.recall:.2f}  F1 {counts.f1:.2f}"

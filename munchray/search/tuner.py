@@ -99,7 +99,15 @@ def _trainable(search: Trials, data: Mapping[str, DataSpec]) -> Any:
     # A trial that was given no GPU leaves those it may see to others.
     device = job.device if job.resources_per_trial.gpu else "cpu"
     stages = str(Path(job.stage_folder).resolve())  # a worker runs in a folder of its own
-    shared = worker.Shared(data, device, job.resources_per_trial.cpu, stages, job.stages_gb, job.hung_minutes)
+    shared = worker.Shared(
+        data,
+        device,
+        job.resources_per_trial.cpu,
+        stages,
+        job.stages_gb,
+        job.hung_minutes,
+        job.checkpoint_minutes,
+    )
     return tune.with_parameters(worker.train, shared=shared)
 
 

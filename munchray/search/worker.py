@@ -30,6 +30,7 @@ class Shared:
         threads: of each trial.
         stage_folder, stages_gb: the stage store, as the job has it.
         hung_minutes: without progress, after which a trial's process ends.
+        checkpoint_minutes: between checkpoints inside a stage.
     """
 
     data: Mapping[str, DataSpec]
@@ -38,6 +39,7 @@ class Shared:
     stage_folder: str
     stages_gb: float
     hung_minutes: float
+    checkpoint_minutes: float
 
 
 def train(config: Mapping[str, Any], shared: Shared) -> None:
@@ -67,6 +69,7 @@ def _train(settings: TrialSettings, data: DataSpec, shared: Shared, folder: Path
             folder,
             device=device,
             stage_store=open_store(shared.stage_folder, shared.stages_gb, print),  # into the worker's log
+            checkpoint_minutes=shared.checkpoint_minutes,
             report=lambda report: tune.report(asdict(report)),
             tick=tick,
         )

@@ -44,9 +44,6 @@ from munchray.training.record import (
 from munchray.training.schedule import Schedule
 from munchray.training.stages import KeptStage, StageStore
 
-CHECKPOINT_SECONDS = 180.0
-"""Between checkpoints inside a stage: what a crash may cost."""
-
 
 def run_trial(
     settings: TrialSettings,
@@ -55,6 +52,7 @@ def run_trial(
     *,
     device: str = "cpu",
     stage_store: StageStore | None = None,
+    checkpoint_minutes: float = math.inf,
     report: Callable[[EpochReport], None] = lambda _: None,
     tick: Callable[[], None] = lambda: None,
 ) -> TrialResult:
@@ -65,6 +63,7 @@ def run_trial(
 
     Args:
         stage_store: stages of Stack and single_aux are taken from it if they are there, and left in it.
+        checkpoint_minutes: between checkpoints inside a stage, what a crash may cost; every stage ends with one.
         report: called after every epoch of this process, from a checkpoint on.
         tick: called after every update, and while another process trains a stage that this one needs.
 
@@ -76,7 +75,7 @@ def run_trial(
         return read_result(folder)
     check_precision(settings.precision, device)
     write_json(folder / "settings.json", settings.model_dump(mode="json"))
-    run = _Run(settings, data, folder, device, stage_store, report, tick)
+    run = _Run(settings, data, folder, device, stage_store, checkpoint_minutes, report, tick)
     for stage in run.stages_left():
         run.pass_stage(stage)
     return run.finish()
@@ -132,11 +131,13 @@ class _Run:
         folder: Path,
         device: str,
         stage_store: StageStore | None,
+        checkpoint_minutes: float,
         report: Callable[[EpochReport], None],
         tick: Callable[[], None],
     ) -> None:
         self._settings, self._data, self._folder, self._device = settings, data, folder, device
         self._store, self._report, self._tick = stage_store, report, tick
+        self._interval = 60 * checkpoint_minutes
         self._tagger = new_tagger(settings, data).to(device)
         self._progress = self._begin()
         self._saved = time.monotonic()
@@ -190,7 +191,7 @@ class _Run:
             self._report(progress.reports[-1])
             if progress.schedule.finished:
                 break
-            if time.monotonic() - self._saved > CHECKPOINT_SECONDS:
+            if time.monotonic() - self._saved > self._interval:
                 self._save()
 
     def _one_epoch(self, stage: Stage, batches: list[Batch]) -> EpochReport:
