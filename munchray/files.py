@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import json
 import shutil
+import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -54,6 +55,26 @@ def written_aside(target: Path) -> Iterator[Path]:
             shutil.rmtree(aside, ignore_errors=True)
         else:
             aside.unlink(missing_ok=True)
+
+
+class Stillness:
+    """How long nobody has touched a file, or made it, since this object was made.
+
+    By this process's own steady clock, so clocks that differ or jump do no harm.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._stamp = -1
+        self._since = time.monotonic()
+
+    def seconds(self) -> float:
+        """As far as it was looked at: a change counts from the look that found it."""
+        with contextlib.suppress(OSError):  # not made yet, or out of reach
+            stamp = self._path.stat().st_mtime_ns
+            if stamp != self._stamp:
+                self._stamp, self._since = stamp, time.monotonic()
+        return time.monotonic() - self._since
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -19,6 +19,7 @@ FAST_DETECTION = {  # of nodes that died: a second instead of some ten
     "RAY_health_check_period_ms": "500",
     "RAY_health_check_timeout_ms": "1000",
     "RAY_health_check_failure_threshold": "3",
+    "RAY_gcs_rpc_server_reconnect_timeout_s": "5",  # instead of 60
 }
 
 

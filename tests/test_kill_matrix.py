@@ -12,7 +12,6 @@ import tempfile
 import threading
 import time
 
-import psutil
 import pytest
 from clusters import Cluster
 from mlflow_server import check_runs

@@ -17,7 +17,7 @@ from munchray.training.machine import device_for, use_threads
 from munchray.training.stages import open_store
 from munchray.training.testing import score_test
 from munchray.training.trial import run_trial
-from munchray.training.watchdog import watched
+from munchray.training.watchdog import PULSE, watched
 
 
 @dataclass(frozen=True)
@@ -60,9 +60,10 @@ def train(config: Mapping[str, Any], shared: Shared) -> None:
 
 
 def _train(settings: TrialSettings, data: DataSpec, shared: Shared, folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
     use_threads(shared.threads)
     device = device_for(shared.device)
-    with memory.advice(settings.batch_size, device), watched(shared.hung_minutes) as tick:
+    with memory.advice(settings.batch_size, device), watched(shared.hung_minutes, folder / PULSE) as tick:
         run_trial(
             settings,
             data.open(settings),

@@ -30,7 +30,7 @@ from pathlib import Path
 from typing import Any
 
 from munchray.errors import InputError, Problem, WorkError
-from munchray.files import digest, file_digest, read_json, write_json
+from munchray.files import Stillness, digest, file_digest, read_json, write_json
 
 FORMAT = {"format": "munchray stages", "version": 1}
 CLAIM_BEATS = 5.0  # seconds between signs of life of a claim
@@ -224,30 +224,20 @@ class _Claim:
 
 
 class _Watched:
-    """Somebody else's claim, seen from a process that waits.
-
-    It expires when its time stamp has not moved for `CLAIM_EXPIRES` by the waiting process's own steady clock, so
-    clocks that differ or jump do no harm.
-    """
+    """Somebody else's claim, seen from a process that waits."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._stamp = -1
-        self._since = time.monotonic()
+        self._stillness = Stillness(path)
 
     def take_over_if_dead(self) -> None:
         """Remove a claim whose owner died."""
-        try:
-            stamp = self._path.stat().st_mtime_ns
-            if stamp != self._stamp:
-                self._stamp, self._since = stamp, time.monotonic()
-            if time.monotonic() - self._since > CLAIM_EXPIRES or _died_here(self._path):
+        if self._stillness.seconds() > CLAIM_EXPIRES or _died_here(self._path):
+            with contextlib.suppress(OSError):  # left meanwhile
                 # Of several that wait, only one renames it.
                 expired = self._path.with_name(f".{self._path.name}.{uuid.uuid4().hex[:8]}")
                 self._path.rename(expired)
                 expired.unlink()
-        except OSError:
-            pass  # left meanwhile
 
 
 def _died_here(path: Path) -> bool:
