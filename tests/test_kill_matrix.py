@@ -15,12 +15,11 @@ import time
 import pytest
 from clusters import Cluster
 from mlflow_server import check_runs
-from processes import heed_ctrl_c
+from processes import SmallDisk, heed_ctrl_c, kill_family
 
 from munchray.search.results import ranking
 from munchray.search.search import trial_folder
 from munchray.settings import load_job
-from munchray.tracking.tracker import default_uri
 from munchray.training.inputs import prepare
 from munchray.training.machine import use_threads
 from munchray.training.record import read_epochs, read_result
@@ -29,6 +28,8 @@ from munchray.training.trial import run_trial
 pytestmark = [pytest.mark.slow, pytest.mark.kills]
 
 EPOCHS = 10  # a stage
+FULL, NODE = "storage full for five seconds", "worker node killed"
+FULL_SECONDS = 5  # in which a trial would end
 JOB = """
 name: night
 main: sample-disease-1
@@ -91,21 +92,26 @@ MOMENTS = {
 
 
 class Night:
-    """A search that is led by the real command, and looked at through its files."""
+    """A search that is led by the real command, and looked at through its files.
 
-    def __init__(self, folder, cluster, features):
-        self.folder, self.cluster = folder, cluster
+    On the shared cluster; or, with ``disk``, on a Ray of its own that sees the storage there.
+    """
+
+    def __init__(self, folder, cluster, features, disk=None):
+        self.folder, self.cluster, self.disk = folder, cluster, disk
         self.job_file, self.log = folder / "night.yaml", folder / "log.txt"
         self.job_file.write_text(JOB + f"storage: {folder / 'runs'}\nfeatures: {features}\n")
-        self.job = load_job(self.job_file)
-        self.search = folder / "runs" / "night"
+        self.storage = disk.seen if disk else folder / "runs"
+        self.search = self.storage / "night"
+        self.job = load_job(self.job_file, [f"storage={self.storage}"])
 
-    def start(self, *more):
+    def start(self, *changes):
         """The command; the same every time."""
-        command = [sys.executable, "-m", "munchray", "search", str(self.job_file), "--address", self.cluster.address]
+        command = [sys.executable, "-m", "munchray", "search", str(self.job_file), *changes]
+        command = [*self.disk.words, *command] if self.disk else [*command, "--address", self.cluster.address]
         with self.log.open("a") as log:
             self.driver = subprocess.Popen(
-                [*command, *more],
+                command,
                 stdout=log,
                 stderr=log,
                 cwd=self.folder,
@@ -114,8 +120,14 @@ class Night:
                 preexec_fn=heed_ctrl_c,
             )
 
+    def close(self):
+        if self.driver.poll() is None:
+            kill_family(self.driver)
+        if self.disk:
+            self.disk.close()
+
     def place(self, number):
-        return Place(trial_folder(self.search, number), self.folder / "runs" / "stages")
+        return Place(trial_folder(self.search, number), self.storage / "stages")
 
     def trainer(self):
         """The process that trains."""
@@ -141,9 +153,8 @@ def trial_stopped(night):
 
 def node_killed(night):
     night.cluster.kill(night.cluster.node_of(night.trainer()))
-    threading.Thread(
-        target=night.cluster.add, args=[2]
-    ).start()  # another machine comes while the trial goes on elsewhere
+    # Another machine comes while the trial goes on elsewhere.
+    threading.Thread(target=night.cluster.add, args=[2]).start()
 
 
 def driver_killed(night):
@@ -166,12 +177,19 @@ def head_killed(night):
     night.cluster.start_anew()
 
 
+def storage_full(night):
+    night.disk.fill()
+    time.sleep(FULL_SECONDS)
+    night.disk.free()
+
+
 FAULTS = {  # and how the command differs
     "trial process killed": (trial_killed, ()),
     "trial process stopped": (trial_stopped, ("--set", "hung_minutes=0.2")),
     "driver killed": (driver_killed, ()),
     "SIGTERM to the driver": (driver_told_to_end, ()),
-    "worker node killed": (node_killed, ("--set", "resources_per_trial.cpu=1.5")),  # which the head has not
+    FULL: (storage_full, ()),
+    NODE: (node_killed, ("--set", "resources_per_trial.cpu=1.5")),  # which the head has not
     "head killed and started again": (head_killed, ()),
 }
 
@@ -204,14 +222,19 @@ def undisturbed(tmp_path_factory, features):
     return found
 
 
+@pytest.fixture
+def night(fault, cluster, features, tmp_path):
+    if fault == NODE:
+        cluster.add(cpus=2)
+        cluster.add(cpus=2)
+    made = Night(tmp_path, cluster, features, SmallDisk(tmp_path / "runs", "40m") if fault == FULL else None)
+    yield made
+    made.close()
+
+
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_search_loses_nothing_and_repeats_only_what_no_checkpoint_had(
-    fault, cluster, features, undisturbed, tmp_path
-):
-    night, (strike, changes) = Night(tmp_path, cluster, features), FAULTS[fault]
-    if fault == "worker node killed":
-        cluster.add(cpus=2)
-        cluster.add(cpus=2)
+def test_a_search_loses_nothing_and_repeats_only_what_no_checkpoint_had(fault, night, undisturbed):
+    strike, changes = FAULTS[fault]
     night.start(*changes)
     for number, (moment, reached) in enumerate(MOMENTS.items()):
         place = night.place(number)
@@ -219,13 +242,13 @@ def test_a_search_loses_nothing_and_repeats_only_what_no_checkpoint_had(
         began = time.monotonic()
         strike(night)
         trained, saved, ended = place.epochs, place.saved, night.driver.poll() is not None
+        assert not place.finished
         if ended:
             began = time.monotonic()
             night.start(*changes)
         least = lowest_until_further(night, place, trained)
         outcome = "resumed by the same command" if ended else "went on by itself"
-        lost = time.monotonic() - began
-        print(f"| {fault} | {moment} | {outcome} | {trained - least} of {trained} | {lost:.0f} |")
+        print(f"| {fault} | {moment} | {outcome} | {trained - least} of {trained} | {time.monotonic() - began:.0f} |")
         assert least >= saved
     assert night.driver.wait(200) == 0, night.log.read_text()
     check(night, undisturbed)
@@ -252,5 +275,5 @@ def check(night, undisturbed):
         assert trial.dev_f1 == expected.dev_f1(night.job.main)
         curve = read_epochs(trial_folder(night.search, trial.number))
         assert [report.epoch for report in curve] == list(range(1, 2 * EPOCHS + 1))
-    check_runs(default_uri(night.search), night.search)
-    assert not list((night.folder / "runs" / "stages").glob("*.claim"))
+    check_runs(f"sqlite:///{night.search}/mlflow.db", night.search)
+    assert not list((night.storage / "stages").glob("*.claim"))

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from safetensors.torch import save as as_bytes
 from torch import Tensor
 
-from munchray.errors import InputError, Problem, WorkError
+from munchray.errors import InputError, Problem
 from munchray.files import digest, read_json, write_json, written_aside
 from munchray.settings import TrialSettings
 from munchray.tagging.tagger import Tagger
@@ -25,15 +26,9 @@ def save(tagger: Tagger, path: Path, corpora: Sequence[str] | None = None) -> No
 
     Args:
         corpora: write only their heads, beside what all corpora share.
-
-    Raises:
-        WorkError: the disk refuses.
     """
     state = {name: value.cpu().contiguous() for name, value in _state(tagger, corpora).items()}
-    try:
-        save_file(state, path)
-    except SafetensorError as error:
-        raise WorkError(f"{path} cannot be written: {error}") from None
+    path.write_bytes(as_bytes(state))  # `save_file` hides what the disk says behind an error of its own
 
 
 def load(tagger: Tagger, path: Path, corpora: Sequence[str] | None = None) -> None:

@@ -29,7 +29,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from munchray.errors import InputError, Problem, WorkError
+from munchray.errors import InputError, Problem
 from munchray.files import Stillness, digest, file_digest, read_json, write_json
 
 FORMAT = {"format": "munchray stages", "version": 1}
@@ -149,10 +149,9 @@ class StageStore:
             write_json(aside / "stage.json", {**described, "digest": _digest_of(described)})
             aside.rename(self.folder / key)
             self.prune(self._most_bytes)
-        except (OSError, WorkError) as error:
+        except OSError as error:
             if not (self.folder / key).exists():
-                reason = error.strerror if isinstance(error, OSError) else error
-                self._warn(f"the stage store {self.folder} cannot be written ({reason}); going on without")
+                self._warn(f"the stage store {self.folder} cannot be written ({error.strerror}); going on without")
         finally:
             shutil.rmtree(aside, ignore_errors=True)
 
@@ -196,6 +195,8 @@ class StageStore:
         except FileExistsError:
             return None
         except OSError as error:
+            with contextlib.suppress(OSError):  # made, but a full disk did not take who made it
+                self._claim_path(key).unlink()
             self._warn(f"the stage store {self.folder} cannot be written ({error.strerror}); going on without")
             return contextlib.nullcontext()
         return _Claim(self._claim_path(key))

@@ -23,7 +23,7 @@ from pathlib import Path
 
 import torch
 
-from munchray.files import digest, read_json, write_json, written_aside
+from munchray.files import digest, patiently, read_json, write_json, written_aside
 from munchray.settings import TrialSettings
 from munchray.tagging import weights
 from munchray.tagging.scoring import total
@@ -74,7 +74,8 @@ def run_trial(
     if (folder / "result.json").exists():
         return read_result(folder)
     check_precision(settings.precision, device)
-    write_json(folder / "settings.json", settings.model_dump(mode="json"))
+    described = settings.model_dump(mode="json")
+    patiently(lambda: write_json(folder / "settings.json", described), lambda *_: tick())
     run = _Run(settings, data, folder, device, stage_store, checkpoint_minutes, report, tick)
     for stage in run.stages_left():
         run.pass_stage(stage)
@@ -178,8 +179,8 @@ class _Run:
             seconds=progress.reports[-1].seconds,
             weights_digest=weights.digest_of(self._tagger),
         )
-        weights.save_model(self._folder / "model", self._tagger, self._settings)
-        write_result(self._folder, result)
+        self._keep(lambda: weights.save_model(self._folder / "model", self._tagger, self._settings))
+        self._keep(lambda: write_result(self._folder, result))
         shutil.rmtree(self._folder / "checkpoint")
         return result
 
@@ -187,7 +188,7 @@ class _Run:
         progress = self._progress
         for batches in islice(stage.epochs(), progress.schedule.epochs, None):
             progress.reports.append(self._one_epoch(stage, batches))
-            append_epoch(self._folder, progress.reports[-1])
+            self._keep(lambda: append_epoch(self._folder, progress.reports[-1]))
             self._report(progress.reports[-1])
             if progress.schedule.finished:
                 break
@@ -236,7 +237,7 @@ class _Run:
         reports = [EpochReport(**report) for report in kept.record["epochs"]]
         # Equal prefixes have equal counts of epochs and updates, so the kept curve continues ours.
         progress.reports[:] = [r for r in progress.reports if r.stage <= progress.stage] + reports
-        write_epochs(self._folder, progress.reports)
+        self._keep(lambda: write_epochs(self._folder, progress.reports))
         for report in reports:
             self._report(report)
 
@@ -267,10 +268,18 @@ class _Run:
             [StageResult(**{**s, "auxiliaries": tuple(s["auxiliaries"])}) for s in place["stage_results"]],
         )
         # Epochs after the checkpoint are trained again, so their lines go.
-        write_epochs(self._folder, progress.reports)
+        self._keep(lambda: write_epochs(self._folder, progress.reports))
         return progress
 
+    def _keep(self, write: Callable[[], None]) -> None:
+        """Write, and wait while the disk is full or away: what is trained is not given up for that."""
+        patiently(write, lambda *_: self._tick())
+
     def _save(self) -> None:
+        self._keep(self._write_checkpoint)
+        self._saved = time.monotonic()
+
+    def _write_checkpoint(self) -> None:
         progress = self._progress
         with written_aside(self._folder / "checkpoint") as aside:
             aside.mkdir()
@@ -282,4 +291,3 @@ class _Run:
                 "stage_results": [dataclasses.asdict(result) for result in progress.stage_results],
             }
             write_json(aside / "place.json", place)
-        self._saved = time.monotonic()
