@@ -19,6 +19,7 @@ FAST_DETECTION = {  # of nodes that died: a second instead of some ten
     "RAY_health_check_period_ms": "500",
     "RAY_health_check_timeout_ms": "1000",
     "RAY_health_check_failure_threshold": "3",
+    "RAY_gcs_rpc_server_reconnect_timeout_s": "5",  # instead of 60
 }
 
 
@@ -63,7 +64,7 @@ class Cluster:
     """
 
     def __init__(self, folder, cpus=0, dashboard=False):
-        self.folder = folder
+        self.folder, self._served, self._cpus = folder, dashboard, cpus
         self.port, self.dashboard_port = free_port(), free_port()
         self.host = own_address()
         self.address = f"{self.host}:{self.port}"
@@ -73,9 +74,12 @@ class Cluster:
         self.env |= {"RAY_USAGE_STATS_ENABLED": "0", "OMP_NUM_THREADS": "1"}
         self.env["PATH"] = os.pathsep.join([str(Path(RAY).parent), os.environ["PATH"]])  # `python` of a job
         self.nodes = []
-        served = f"--include-dashboard={str(dashboard).lower()}"
+        self._start_head()
+
+    def _start_head(self):
+        served = f"--include-dashboard={str(self._served).lower()}"
         ports = [f"--port={self.port}", f"--dashboard-port={self.dashboard_port}"]
-        self._start(["--head", *ports, served, f"--num-cpus={cpus}", f"--temp-dir={folder}"])
+        self._start(["--head", *ports, served, f"--num-cpus={self._cpus}", f"--temp-dir={self.folder}"])
 
     def add(self, cpus=1, hide=None):
         """Start a worker node; ``hide`` is a folder that it sees empty, as one that is not mounted there."""
@@ -119,6 +123,21 @@ class Cluster:
         for process in [node, *node.children(recursive=True)]:
             process.kill()
         self.nodes[number].wait()
+
+    def start_anew(self):
+        """The head was lost, and with it the cluster: another head at the same address, alone."""
+        self.close()
+        self.nodes.clear()
+        self._start_head()
+
+    def processes(self, number=None):
+        """Of a node, or of all that live."""
+        nodes = self.nodes if number is None else [self.nodes[number]]
+        return [p for node in nodes if node.poll() is None for p in psutil.Process(node.pid).children(recursive=True)]
+
+    def node_of(self, process):
+        """The number of the node that a process runs on."""
+        return next(number for number in range(len(self.nodes)) if process in self.processes(number))
 
     def close(self):
         for number, node in enumerate(self.nodes):

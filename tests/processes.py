@@ -3,6 +3,8 @@
 import contextlib
 import os
 import signal
+import subprocess
+from pathlib import Path
 
 import psutil
 
@@ -19,3 +21,31 @@ def kill_family(process):
         with contextlib.suppress(ProcessLookupError):
             os.kill(member.pid, signal.SIGKILL)
     process.wait()
+
+
+class SmallDisk:
+    """A disk of its own that is soon full. Only commands that begin with ``words`` see it at ``folder``; everybody else
+    looks into it at ``seen``.
+    """
+
+    def __init__(self, folder, size):
+        folder.mkdir(parents=True)
+        mount = f'mount -t tmpfs -o size={size} none "{folder}" && echo mounted && exec sleep infinity'
+        command = ["unshare", "--map-root-user", "--mount", "sh", "-c", mount]
+        self._holder = subprocess.Popen(command, stdout=subprocess.PIPE)
+        assert self._holder.stdout.readline() == b"mounted\n"
+        inside = ["--user", "--mount", "--preserve-credentials", f"--target={self._holder.pid}"]
+        self.words = ["nsenter", *inside]
+        self.seen = Path(f"/proc/{self._holder.pid}/root{folder}")
+
+    def fill(self):
+        with contextlib.suppress(OSError), (self.seen / "filler").open("wb", buffering=0) as filler:
+            while True:
+                filler.write(bytes(4096))
+
+    def free(self):
+        (self.seen / "filler").unlink()
+
+    def close(self):
+        self._holder.kill()
+        self._holder.wait()

@@ -8,9 +8,11 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from fake_trainings import searched
 from typer.testing import CliRunner
 
 from munchray.cli.app import app
+from munchray.settings import load_job
 
 JOB = """\
 main: mine
@@ -298,23 +300,32 @@ def test_a_file_that_only_begins_like_a_language_model_is_refused_when_it_is_ope
     has(said, "model.pt")
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("overrides", "parts"),
-    [
-        (["concurrent_trials=4096"], ["concurrent_trials is 4096, but the nodes have room for", "at most"]),
-        (["resources_per_trial.gpu=64"], ["resources_per_trial asks for", "64 GPUs, which no node has"]),
-    ],
-)
-def test_more_than_the_cluster_has_is_refused_before_anything_is_computed(project, overrides, parts):
-    said = refused_when_typed(project, "search", "job.yaml", *(w for text in overrides for w in ("--set", text)))
-    has(said, *parts)
+TWO_SEARCHES = """
+import sys
+from typer.testing import CliRunner
+from munchray.cli.app import app
+import ray
+
+for setting in sys.argv[1:]:
+    result = CliRunner().invoke(app, ["search", "job.yaml", "--set", setting])
+    print(result.exit_code, result.stderr)
+    ray.shutdown()
+"""
 
 
 @pytest.mark.slow
+def test_more_than_the_cluster_has_is_refused_before_anything_is_computed(project):
+    before = files_under(project)
+    settings = ["concurrent_trials=4096", "resources_per_trial.gpu=64"]
+    call = [sys.executable, "-c", TWO_SEARCHES, *settings]
+    done = subprocess.run(call, capture_output=True, text=True, cwd=project, timeout=400)
+    has(done.stdout, "2 error: job job: concurrent_trials is 4096, but the nodes have room for", "at most")
+    has(done.stdout, "2 error: job job: resources_per_trial asks for", "64 GPUs, which no node has")
+    assert files_under(project) == before
+
+
 def test_a_job_file_changed_since_the_search_is_refused_with_every_change(project):
-    done = typed(project, "search", "job.yaml")
-    assert done.returncode == 0, done.stderr
+    searched(load_job(project / "job.yaml"), [70.0])
     (project / "job.yaml").write_text(JOB.replace("hidden_size: 4", "hidden_size: 8").replace("0.05", "0.02"))
     said = refused(project, "job.yaml", "--resume")
     has(said, "hidden_size changed from 4 to 8 since the search began", "[0.1, 0.05] to [0.1, 0.02]")

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks import arithmetic, bench, growth, overhead, threads, workload
+from benchmarks import arithmetic, bench, growth, overhead, simulation, threads, workload
 
 TINY = ["--rounds", "1", "--units", "4"]
 
@@ -241,3 +241,14 @@ def test_trials_that_do_nothing_run_through_tune_and_through_our_search(tmp_path
     for row in written["rows"]:
         assert 0 < row["s to first trial"]["median"] < row["s"]["median"]
         assert row["driver CPU, ms a trial"]["median"] > 0
+
+
+@pytest.mark.slow
+def test_simulated_trials_all_end_and_what_the_driver_did_is_counted(tmp_path):
+    path = tmp_path / "result.json"
+    simulation.main(["--trials", "20", "--slots", "4", "--epochs", "1", "--json", str(path)])
+    written = json.loads(path.read_text())
+    assert [row["trials"] for row in written["rows"]] == list(range(2, 21, 2))
+    for row in written["rows"]:
+        assert min(row["note, ms"], row["MLflow, ms"], row["requests a trial"], row["files a trial"]) > 0
+    assert "0 trials left" in written["notes"][0]

@@ -406,6 +406,7 @@ def test_identity_ignores_what_a_resumed_search_may_change(files):
     free = [
         "trials=99",
         "hung_minutes=5",
+        "checkpoint_minutes=1",
         "first_orders=[[bc2gm, bc5cdr-chem, bc5cdr-disease]]",
         "warm_start=[other]",
         "stages_gb=1",

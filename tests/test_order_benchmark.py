@@ -11,7 +11,7 @@ import pytest
 from made_trials import made_trial
 
 from benchmarks import bench
-from benchmarks.orders import plot, questions, regret, replay, synthetic, table, versus
+from benchmarks.orders import plot, questions, regret, replay, suggestion, synthetic, table, versus
 from benchmarks.orders.contenders import CONTENDERS, Step, search
 from benchmarks.orders.landscapes import DEPTH, FAMILIES, Landscape, Noisy
 
@@ -92,6 +92,14 @@ def test_the_command_writes_numbers_and_pictures(tmp_path, capsys):
     plot.main([str(path)])
     pictures = sorted(tmp_path.glob("*.png"))
     assert [picture.read_bytes()[:4] for picture in pictures] == [b"\x89PNG"] * 2
+
+
+def test_suggestions_are_timed_in_every_kind_of_space(tmp_path):
+    path, cases = tmp_path / "found.json", ["7, neighbours of different types", "1 to 7", "10"]
+    suggestion.main(["--trials", "5", "--rounds", "2", "--cases", *cases, "--json", str(path)])
+    rows = json.loads(path.read_text())["rows"]
+    assert [row["orders"] for row in rows] == [1968, 13699, 3628800]  # the paper's rule; all of 1 to 7; of 10
+    assert all(len(row["s"]["values"]) == 2 and min(row["s"]["values"]) > 0 for row in rows)
 
 
 # The real table

@@ -28,9 +28,15 @@ GONE = r"(\[Errno 111\] Connection refused|Connection reset by peer|Remote end c
 
 
 @pytest.fixture(scope="module")
-def uri(tmp_path_factory) -> str:
+def sqlite(tmp_path_factory) -> str:
     """One database for all tests, each with its own experiment: to create one takes seconds."""
     return default_uri(tmp_path_factory.mktemp("store"))
+
+
+@pytest.fixture
+def uri(request) -> str:
+    """MUNCHRAY_TEST_DATABASE names another kind, such as postgresql+psycopg2://user@host/empty-database."""
+    return os.environ.get("MUNCHRAY_TEST_DATABASE") or request.getfixturevalue("sqlite")
 
 
 @pytest.fixture
@@ -113,7 +119,8 @@ def test_a_search_reads_back_as_a_run_with_a_child_per_trial(uri, experiment, mo
     small_search(uri, experiment, model)
     check_small_search(uri, experiment)
     location = MlflowClient(uri).get_experiment_by_name(experiment).artifact_location
-    assert location.startswith(Path(uri.removeprefix("sqlite:///")).parent.as_uri())
+    if uri.startswith("sqlite"):
+        assert location.startswith(Path(uri.removeprefix("sqlite:///")).parent.as_uri())
 
 
 def test_the_same_search_again_changes_nothing(uri, experiment, model):
@@ -241,10 +248,10 @@ def as_nobody():
 
 
 @pytest.mark.parametrize("has_experiment", [True, False])
-def test_a_database_that_may_not_be_written_is_refused_at_once(has_experiment, uri):
-    Tracker(uri, "known", "job").connect()
+def test_a_database_that_may_not_be_written_is_refused_at_once(has_experiment, sqlite):
+    Tracker(sqlite, "known", "job").connect()
     with tempfile.TemporaryDirectory() as place:
-        shutil.copy(uri.removeprefix("sqlite:///"), place)
+        shutil.copy(sqlite.removeprefix("sqlite:///"), place)
         uri = default_uri(Path(place))
         (Path(place) / "mlflow.db").chmod(0o444)
         Path(place).chmod(0o555)

@@ -9,7 +9,7 @@ import torch
 from toys import toy_data, toy_settings
 
 from munchray.errors import InputError, WorkError
-from munchray.training import loop, trial
+from munchray.training import loop
 from munchray.training.curriculum import REGIMES
 from munchray.training.machine import device_for
 from munchray.training.record import read_epochs, read_result
@@ -68,16 +68,13 @@ def test_the_same_settings_give_the_same_weights_bit_for_bit(tmp_path):
     assert first.weights_digest == again.weights_digest != other.weights_digest
 
 
-@pytest.mark.parametrize("checkpoint_seconds", [0.0, 1e9], ids=["checkpoint every epoch", "only at stage ends"])
+@pytest.mark.parametrize("minutes", [0.0, 1e9], ids=["checkpoint every epoch", "only at stage ends"])
 @pytest.mark.parametrize("killed_at", [1, 2, 3, 4, 5])
-def test_an_interrupted_trial_ends_with_the_weights_of_an_uninterrupted_one(
-    killed_at, checkpoint_seconds, tmp_path, monkeypatch
-):
-    monkeypatch.setattr(trial, "CHECKPOINT_SECONDS", checkpoint_seconds)
+def test_an_interrupted_trial_ends_with_the_weights_of_an_uninterrupted_one(killed_at, minutes, tmp_path):
     data, settings = toy_data(SIZES), toy_settings()
     whole = run_trial(settings, data, tmp_path / "whole")
     with pytest.raises(Killed):
-        run_trial(settings, data, tmp_path / "cut", report=dies_after(killed_at))
+        run_trial(settings, data, tmp_path / "cut", checkpoint_minutes=minutes, report=dies_after(killed_at))
     with pytest.raises(WorkError, match="no finished trial"):
         read_result(tmp_path / "cut")
     resumed = run_trial(settings, data, tmp_path / "cut")

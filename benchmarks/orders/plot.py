@@ -50,7 +50,7 @@ def draw(curves: Sequence[Mapping[str, Any]], kind: str, target: Path) -> Path:
     figure.legend(handles, labels, loc="upper center", ncols=min(len(labels), 8), frameon=False)
     figure.tight_layout(rect=(0, 0, 1, 1 - 0.5 / size[1]))
     with written_aside(target) as aside:
-        figure.savefig(aside, format="png", dpi=110)
+        figure.savefig(aside, format="png", dpi=64)
     plt.close(figure)
     return target
 

@@ -52,6 +52,7 @@ def train(job_file: JobFile, overrides: Overrides = None, quiet: Quiet = False) 
             work.folder,
             device=device,
             stage_store=store,
+            checkpoint_minutes=job.checkpoint_minutes,
             report=lines.show,
             tick=lines.tick,
             keep=work.keep,

@@ -157,7 +157,17 @@ class Search:
     def _study(self) -> Study:
         job, earlier = self.job, [outcome for search in self._earlier for outcome in search.outcomes]
         space, rule, names = job.search_space, job.order_rule(), job.auxiliaries
-        return Study.open(self.folder, job.name, space, rule, names, job.sampler, job.seed, earlier=earlier)
+        return Study.open(
+            self.folder,
+            job.name,
+            space,
+            rule,
+            names,
+            job.sampler,
+            job.seed,
+            earlier=earlier,
+            warn=self.watcher.warn,
+        )
 
     @cached_property
     def _interrupted(self) -> list[Suggestion]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -17,6 +17,7 @@ from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
 from optuna.trial import FrozenTrial, TrialState
 
 from munchray.errors import InputError, Problem
+from munchray.files import appended_whole, patiently
 from munchray.orders import OrderRule, order_text
 from munchray.samplers.by_name import SpaceExhausted, UnseenSampler, make_sampler
 from munchray.samplers.encoding import Encoding
@@ -88,11 +89,13 @@ class Study:
         *,
         repair: bool = True,
         earlier: Sequence[Outcome] = (),
+        warn: Callable[[str], None] = lambda message: None,
     ) -> Study:
         """Create or continue ``folder/study.journal``.
 
         Args:
             earlier: what other searches found, for a sampler that learns from it.
+            warn: told when the disk is full or away and the study waits for it.
             repair: end the trials that a killed process left half suggested; False while another process may search.
 
         Raises:
@@ -102,7 +105,7 @@ class Study:
         path = folder / JOURNAL
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            storage = _storage(path)
+            storage = _storage(path, warn)
             study = cls(_optuna_study(storage, job_name, sampler), storage, sampler)
         except OSError as error:
             fix = "Choose another storage or give yourself the right to write"
@@ -253,10 +256,39 @@ class Study:
         return int(self._storage.get_trial_id_from_study_id_trial_number(self._study_id, number))
 
 
-def _storage(path: Path) -> JournalStorage:
+class _PatientJournal(JournalFileBackend):  # type: ignore[misc]
+    """Waits for a disk that is full or away, and leaves no half lines there: Optuna would append to them.
+
+    Args:
+        warn: told what it waits for.
+    """
+
+    def __init__(self, path: Path, warn: Callable[[str], None]) -> None:
+        super().__init__(str(path))
+        self._path = path
+        self._warn = warn
+
+    def append_logs(self, logs: list[dict[str, Any]]) -> None:
+        """Write at the end.
+
+        Raises:
+            OSError: the disk has not come back.
+        """
+        patiently(lambda: self._append_whole(logs), self._say)
+
+    def _append_whole(self, logs: list[dict[str, Any]]) -> None:
+        with appended_whole(self._path):
+            super().append_logs(logs)
+
+    def _say(self, error: OSError, tries: int) -> None:
+        if tries == 1:
+            self._warn(f"{self._path}: {error.strerror}; waiting until it can be written")
+
+
+def _storage(path: Path, warn: Callable[[str], None]) -> JournalStorage:
     optuna.logging.set_verbosity(optuna.logging.ERROR)  # the search has its own lines for what Optuna would log
     _drop_torn_line(path)
-    return JournalStorage(JournalFileBackend(str(path)))
+    return JournalStorage(_PatientJournal(path, warn))
 
 
 def _optuna_study(storage: JournalStorage, job_name: str, sampler: UnseenSampler) -> optuna.Study:

@@ -14,18 +14,21 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Protocol
 
+import ray
 from ray import tune
 from ray.tune.experiment import Trial
 from ray.tune.search import Searcher
 
 from munchray.cluster import nodes
 from munchray.errors import HaltError, Interrupted, WorkError
+from munchray.files import Stillness
 from munchray.search import worker
 from munchray.search.search import Handout
 from munchray.settings import Job
 from munchray.storage.place import Place
 from munchray.training.data import DataSpec
 from munchray.training.record import EpochReport
+from munchray.training.watchdog import PULSE
 
 MOST_FAILURES = 2
 """Retries of a trial whose process died; each goes on from its last checkpoint."""
@@ -34,7 +37,9 @@ ERROR_TAIL = 4000  # characters
 ENDS = {"finished", "failed", "halted"}
 """What a trial's last report says; all others are of an epoch."""
 LOOK_AGAIN = 5.0
-"""Seconds between looks at the nodes of the cluster."""
+"""Seconds between looks at the nodes of the cluster, and at the signs of life of the trials."""
+HEAD_START = 10.0
+"""Seconds that a hung trial has to end itself, with a trace in its log, before it is ended."""
 
 REPORT_FIELDS = tuple(field.name for field in fields(EpochReport))
 
@@ -107,8 +112,15 @@ def _trainable(search: Trials, data: Mapping[str, DataSpec]) -> Any:
     job = search.job
     # A trial that was given no GPU leaves those it may see to others.
     device = job.device if job.resources_per_trial.gpu else "cpu"
-    threads = job.resources_per_trial.cpu
-    shared = worker.Shared(data, device, threads, job.stage_place, job.stages_gb, job.hung_minutes)
+    shared = worker.Shared(
+        data,
+        device,
+        job.resources_per_trial.cpu,
+        job.stage_place,
+        job.stages_gb,
+        job.hung_minutes,
+        job.checkpoint_minutes,
+    )
     return tune.with_parameters(worker.train, shared=shared)
 
 
@@ -200,11 +212,30 @@ class StudySearcher(Searcher):  # type: ignore[misc]
 
 
 class SearchCallback(tune.Callback):  # type: ignore[misc]
-    """Tells the search what Tune sees."""
+    """Tells the search what Tune sees, and ends trials whose processes stand still."""
 
     def __init__(self, search: Trials, halted: Halted) -> None:
         self._search = search
         self._halted = halted
+        self._pulses: dict[str, Stillness] = {}
+        self._patience = 60 * search.job.hung_minutes + HEAD_START
+        self._looked = -math.inf
+
+    def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **_: Any) -> None:
+        """A process begins a trial, or goes on with it. On another machine's disk its signs of life are not seen."""
+        place = Place.at(trial.config["folder"])
+        if not place.remote:
+            self._pulses[trial.trial_id] = Stillness(place.folder / PULSE)
+
+    def on_step_end(self, iteration: int, trials: list[Trial], **_: Any) -> None:
+        """Some tenths of a second have passed."""
+        if time.monotonic() - self._looked < LOOK_AGAIN:
+            return
+        self._looked = time.monotonic()
+        for trial in trials:
+            pulse = self._pulses.get(trial.trial_id)
+            if trial.status == Trial.RUNNING and pulse and pulse.seconds() > self._patience:
+                ray.kill(trial.temporary_state.ray_actor)  # Tune finds it dead and tries again
 
     def on_trial_result(
         self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **_: Any

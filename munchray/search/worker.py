@@ -18,7 +18,7 @@ from munchray.training.machine import device_for, use_threads
 from munchray.training.stages import open_store
 from munchray.training.testing import score_test
 from munchray.training.trial import run_trial
-from munchray.training.watchdog import watched
+from munchray.training.watchdog import PULSE, watched
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,7 @@ class Shared:
         threads: of each trial.
         stages, stages_gb: the stage store, as the job has it.
         hung_minutes: without progress, after which a trial's process ends.
+        checkpoint_minutes: between checkpoints inside a stage.
     """
 
     data: Mapping[str, DataSpec]
@@ -39,6 +40,7 @@ class Shared:
     stages: Place
     stages_gb: float
     hung_minutes: float
+    checkpoint_minutes: float
 
 
 def train(config: Mapping[str, Any], shared: Shared) -> None:
@@ -64,13 +66,14 @@ def train(config: Mapping[str, Any], shared: Shared) -> None:
 def _train(settings: TrialSettings, data: DataSpec, shared: Shared, work: Workspace) -> None:
     use_threads(shared.threads)
     device = device_for(shared.device)
-    with memory.advice(settings.batch_size, device), watched(shared.hung_minutes) as tick:
+    with memory.advice(settings.batch_size, device), watched(shared.hung_minutes, work.folder / PULSE) as tick:
         run_trial(
             settings,
             data.open(settings),
             work.folder,
             device=device,
             stage_store=open_store(shared.stages, shared.stages_gb, print),  # into the worker's log
+            checkpoint_minutes=shared.checkpoint_minutes,
             report=lambda report: tune.report(asdict(report)),
             tick=tick,
             keep=work.keep,

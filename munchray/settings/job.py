@@ -47,6 +47,7 @@ FREE_TO_CHANGE = {
     "features",
     "stages_gb",
     "hung_minutes",
+    "checkpoint_minutes",
     "first_orders",
     "warm_start",
 }
@@ -103,6 +104,7 @@ class Job(TrainingSettings):
     features: Text | None = None
     stages_gb: NonNegativeNumber = 50.0
     hung_minutes: PositiveNumber = 30.0
+    checkpoint_minutes: PositiveNumber = 3.0
 
     @field_validator("corpora")
     @classmethod

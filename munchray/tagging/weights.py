@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from safetensors.torch import save as as_bytes
 from torch import Tensor
 
 from munchray.errors import InputError, Problem
@@ -27,18 +26,9 @@ def save(tagger: Tagger, path: Path, corpora: Sequence[str] | None = None) -> No
 
     Args:
         corpora: write only their heads, beside what all corpora share.
-
-    Raises:
-        OSError: the disk refuses.
     """
     state = {name: value.cpu().contiguous() for name, value in _state(tagger, corpora).items()}
-    try:
-        save_file(state, path)
-    except SafetensorError as error:
-        if found := re.search(r"os error (\d+)", str(error)):
-            number = int(found[1])
-            raise OSError(number, os.strerror(number), str(path)) from None
-        raise
+    path.write_bytes(as_bytes(state))  # `save_file` hides what the disk says behind an error of its own
 
 
 def load(tagger: Tagger, path: Path, corpora: Sequence[str] | None = None) -> None:

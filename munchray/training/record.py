@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from munchray.errors import WorkError
-from munchray.files import read_json, write_json, written_aside
+from munchray.files import appended_whole, read_json, write_json, written_aside
 from munchray.tagging.scoring import Counts
 
 
@@ -110,7 +110,8 @@ def read_epochs(folder: Path) -> list[EpochReport]:
 
 def append_epoch(folder: Path, report: EpochReport) -> None:
     """Add a line to the curve."""
-    with (folder / "epochs.jsonl").open("a", encoding="utf-8") as stream:
+    path = folder / "epochs.jsonl"
+    with appended_whole(path), path.open("a", encoding="utf-8") as stream:
         stream.write(_line(report))
 
 

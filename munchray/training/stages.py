@@ -30,8 +30,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from munchray.errors import InputError, Problem, WorkError
-from munchray.files import digest, file_digest, read_json, write_json
+from munchray.errors import InputError, Problem
+from munchray.files import Stillness, digest, file_digest, read_json, write_json
 from munchray.storage import owners
 from munchray.storage.place import Place
 from munchray.training.sharing import SharedStages
@@ -160,10 +160,9 @@ class StageStore:
             self.place.keep(key, aside)
             aside.rename(self.folder / key)
             self.prune(self._most_bytes)
-        except (OSError, WorkError) as error:
+        except OSError as error:
             if not (self.folder / key).exists():
-                reason = error.strerror if isinstance(error, OSError) else error
-                self._warn(f"the stage store {self.folder} cannot be written ({reason}); going on without")
+                self._warn(f"the stage store {self.folder} cannot be written ({error.strerror}); going on without")
         finally:
             shutil.rmtree(aside, ignore_errors=True)
 
@@ -225,6 +224,8 @@ class StageStore:
         except FileExistsError:
             return None
         except OSError as error:
+            with contextlib.suppress(OSError):  # made, but a full disk did not take who made it
+                self._claim_path(key).unlink()
             self._warn(f"the stage store {self.folder} cannot be written ({error.strerror}); going on without")
             return contextlib.nullcontext()
         return _Claim(self._claim_path(key))
@@ -253,30 +254,20 @@ class _Claim:
 
 
 class _Watched:
-    """Somebody else's claim, seen from a process that waits.
-
-    It expires when its time stamp has not moved for `CLAIM_EXPIRES` by the waiting process's own steady clock, so
-    clocks that differ or jump do no harm.
-    """
+    """Somebody else's claim, seen from a process that waits."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._stamp = -1
-        self._since = time.monotonic()
+        self._stillness = Stillness(path)
 
     def take_over_if_dead(self) -> None:
         """Remove a claim whose owner died."""
-        try:
-            stamp = self._path.stat().st_mtime_ns
-            if stamp != self._stamp:
-                self._stamp, self._since = stamp, time.monotonic()
-            if time.monotonic() - self._since > CLAIM_EXPIRES or _died_here(self._path):
+        if self._stillness.seconds() > CLAIM_EXPIRES or _died_here(self._path):
+            with contextlib.suppress(OSError):  # left meanwhile
                 # Of several that wait, only one renames it.
                 expired = self._path.with_name(f".{self._path.name}.{uuid.uuid4().hex[:8]}")
                 self._path.rename(expired)
                 expired.unlink()
-        except OSError:
-            pass  # left meanwhile
 
 
 def _died_here(path: Path) -> bool:

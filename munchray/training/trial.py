@@ -23,7 +23,7 @@ from pathlib import Path
 
 import torch
 
-from munchray.files import digest, read_json, write_json, written_aside
+from munchray.files import digest, patiently, read_json, write_json, written_aside
 from munchray.settings import TrialSettings
 from munchray.tagging import weights
 from munchray.tagging.scoring import total
@@ -44,9 +44,6 @@ from munchray.training.record import (
 from munchray.training.schedule import Schedule
 from munchray.training.stages import KeptStage, StageStore
 
-CHECKPOINT_SECONDS = 180.0
-"""Between checkpoints inside a stage: what a crash may cost."""
-
 
 def run_trial(
     settings: TrialSettings,
@@ -55,6 +52,7 @@ def run_trial(
     *,
     device: str = "cpu",
     stage_store: StageStore | None = None,
+    checkpoint_minutes: float = math.inf,
     report: Callable[[EpochReport], None] = lambda _: None,
     tick: Callable[[], None] = lambda: None,
     keep: Callable[[], None] = lambda: None,
@@ -66,6 +64,7 @@ def run_trial(
 
     Args:
         stage_store: stages of Stack and single_aux are taken from it if they are there, and left in it.
+        checkpoint_minutes: between checkpoints inside a stage, what a crash may cost; every stage ends with one.
         report: called after every epoch of this process, from a checkpoint on.
         tick: called after every update, and while another process trains a stage that this one needs.
         keep: called when the folder holds something to go on from: after a checkpoint, and at the end.
@@ -77,8 +76,9 @@ def run_trial(
     if (folder / "result.json").exists():
         return read_result(folder)
     check_precision(settings.precision, device)
-    write_json(folder / "settings.json", settings.model_dump(mode="json"))
-    run = _Run(settings, data, folder, device, stage_store, report, tick, keep)
+    described = settings.model_dump(mode="json")
+    patiently(lambda: write_json(folder / "settings.json", described), lambda *_: tick())
+    run = _Run(settings, data, folder, device, stage_store, checkpoint_minutes, report, tick, keep)
     for stage in run.stages_left():
         run.pass_stage(stage)
     return run.finish()
@@ -134,12 +134,14 @@ class _Run:
         folder: Path,
         device: str,
         stage_store: StageStore | None,
+        checkpoint_minutes: float,
         report: Callable[[EpochReport], None],
         tick: Callable[[], None],
         keep: Callable[[], None],
     ) -> None:
         self._settings, self._data, self._folder, self._device = settings, data, folder, device
         self._store, self._report, self._tick, self._keep = stage_store, report, tick, keep
+        self._interval = 60 * checkpoint_minutes
         self._tagger = new_tagger(settings, data).to(device)
         self._progress = self._begin()
         self._saved = time.monotonic()
@@ -180,8 +182,8 @@ class _Run:
             seconds=progress.reports[-1].seconds,
             weights_digest=weights.digest_of(self._tagger),
         )
-        weights.save_model(self._folder / "model", self._tagger, self._settings)
-        write_result(self._folder, result)
+        self._write(lambda: weights.save_model(self._folder / "model", self._tagger, self._settings))
+        self._write(lambda: write_result(self._folder, result))
         shutil.rmtree(self._folder / "checkpoint")
         self._keep()
         return result
@@ -190,11 +192,11 @@ class _Run:
         progress = self._progress
         for batches in islice(stage.epochs(), progress.schedule.epochs, None):
             progress.reports.append(self._one_epoch(stage, batches))
-            append_epoch(self._folder, progress.reports[-1])
+            self._write(lambda: append_epoch(self._folder, progress.reports[-1]))
             self._report(progress.reports[-1])
             if progress.schedule.finished:
                 break
-            if time.monotonic() - self._saved > CHECKPOINT_SECONDS:
+            if time.monotonic() - self._saved > self._interval:
                 self._save()
 
     def _one_epoch(self, stage: Stage, batches: list[Batch]) -> EpochReport:
@@ -239,7 +241,7 @@ class _Run:
         reports = [EpochReport(**report) for report in kept.record["epochs"]]
         # Equal prefixes have equal counts of epochs and updates, so the kept curve continues ours.
         progress.reports[:] = [r for r in progress.reports if r.stage <= progress.stage] + reports
-        write_epochs(self._folder, progress.reports)
+        self._write(lambda: write_epochs(self._folder, progress.reports))
         for report in reports:
             self._report(report)
 
@@ -270,10 +272,19 @@ class _Run:
             [StageResult(**{**s, "auxiliaries": tuple(s["auxiliaries"])}) for s in place["stage_results"]],
         )
         # Epochs after the checkpoint are trained again, so their lines go.
-        write_epochs(self._folder, progress.reports)
+        self._write(lambda: write_epochs(self._folder, progress.reports))
         return progress
 
+    def _write(self, write: Callable[[], None]) -> None:
+        """Write, and wait while the disk is full or away: what is trained is not given up for that."""
+        patiently(write, lambda *_: self._tick())
+
     def _save(self) -> None:
+        self._write(self._write_checkpoint)
+        self._keep()
+        self._saved = time.monotonic()
+
+    def _write_checkpoint(self) -> None:
         progress = self._progress
         with written_aside(self._folder / "checkpoint") as aside:
             aside.mkdir()
@@ -285,5 +296,3 @@ class _Run:
                 "stage_results": [dataclasses.asdict(result) for result in progress.stage_results],
             }
             write_json(aside / "place.json", place)
-        self._saved = time.monotonic()
-        self._keep()

@@ -1,0 +1,306 @@
+"""How a search scales: simulated trials through the product's own search, and what its driver does for each.
+
+A trial is a Stack whose stages take simulated time: their cost model is a stage of `--stage` seconds (median; another
+for every stage, by a lognormal law), each with `--epochs` reports. `--slots` of them run at once, by a simulated clock:
+nothing sleeps and nothing trains, but study, journal, sampler, stage reuse, MLflow store (sqlite) and trial folders are
+real. What the driver does is counted by blocks of a tenth of the trials: processor time of a suggestion, of noting
+epochs and results, of telling MLflow every two simulated seconds; MLflow's requests; files that the driver opens.
+`busy` is all of that time over the simulated time it had: at 1 the driver can follow no more.
+
+Ray's own part is not in it: `benchmarks.overhead` measures what Tune does for a trial.
+"""
+
+from __future__ import annotations
+
+import argparse
+import heapq
+import itertools
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from unittest.mock import patch
+
+import numpy as np
+
+from benchmarks import bench
+from munchray.files import write_json
+from munchray.search import account
+from munchray.search.search import Handout, Search
+from munchray.settings import Job, TrialSettings, load_job
+from munchray.tagging.scoring import Counts
+from munchray.tracking import mlflow_door, tracker
+from munchray.training.record import EpochReport, StageResult, TrialResult, append_epoch, write_result
+
+JOB = """
+main: sample-disease-1
+auxiliaries: [sample-disease-2, sample-gene-1, sample-gene-2, sample-species-1, sample-species-2, sample-chemical-1,
+  sample-chemical-2]
+regime: stack
+search_space:
+  learning_rate: [0.2, 0.1]
+  order: {of: auxiliaries, adjacent: different_type}
+embeddings: [{train: {characters: forward}}]
+"""
+BLOCKS = 10
+REQUESTS = ("create", "log", "set_status", "log_file", "find", "has")
+Stage = tuple[float, tuple[str, ...]]
+"""What shares a stage: the learning rate and the order up to it."""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Simulate, print and write."""
+    options = _parser().parse_args(arguments)
+    report = bench.Report(
+        "simulation", f"{options.trials} simulated trials, {options.slots} at once", options.json, arguments
+    )
+    with TemporaryDirectory() as folder:
+        simulation = Simulation(options, Path(folder))
+        for block in simulation.run():
+            report.add(**block)
+        report.note(simulation.reopened())
+    report.publish()
+
+
+def _parser() -> argparse.ArgumentParser:
+    form = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.simulation", description=__doc__, formatter_class=form)
+    parser.add_argument("--json", type=Path, default=bench.FOLDER / "results" / "simulation.json")
+    parser.add_argument("--trials", type=bench.positive, default=1000, help="default: 1,000")
+    parser.add_argument("--slots", type=bench.positive, default=64, help="trials at once (default: 64)")
+    parser.add_argument("--stage", type=float, default=60.0, help="median seconds of a stage (default: 60)")
+    parser.add_argument("--epochs", type=bench.positive, default=5, help="of a stage (default: 5)")
+    parser.add_argument("--sampler", default="order_gp", help="default: order_gp")
+    return parser
+
+
+@dataclass
+class Spent:
+    """What the driver did in one block of trials."""
+
+    seconds: Counter[str] = field(default_factory=Counter)
+    counts: Counter[str] = field(default_factory=Counter)
+
+    @contextmanager
+    def on(self, what: str) -> Iterator[None]:
+        """Processor time of this thread, and the files that it opens meanwhile."""
+        began, opened = time.thread_time(), OPENED.count
+        yield
+        self.seconds[what] += time.thread_time() - began
+        self.counts["files"] += OPENED.count - opened
+
+
+class Opened:
+    """How many files this process has opened; Python tells of each."""
+
+    count = 0
+
+    def __call__(self, event: str, arguments: object) -> None:
+        """For `sys.addaudithook`."""
+        self.count += event == "open"
+
+
+OPENED = Opened()
+
+
+class Simulation:
+    """One search by a simulated clock."""
+
+    def __init__(self, options: argparse.Namespace, folder: Path) -> None:
+        self._options = options
+        self._folder = folder
+        self._rng = np.random.default_rng(1)
+        self._stages: dict[Stage, float] = {}  # when each is, or will be, trained
+        self._scores: dict[Stage, float] = {}
+        self._running: dict[int, Handout] = {}
+        self._events: list[tuple[float, int, int, EpochReport | None]] = []
+        self._sequence = itertools.count()  # of equal times the first
+        self._spent = Spent()
+
+    def run(self) -> Iterator[dict[str, object]]:
+        """The blocks of the table."""
+        sys.addaudithook(OPENED)
+        began, told, ended, since = 0.0, 0.0, 0, time.perf_counter()
+        with self._requests_counted(), _told_by_hand() as trackers:
+            search = Search(self._job(), Silent())
+            search.start("simulated", {"sample-disease-1": "simulated"})
+            self._fill(search, 0.0)
+            while self._events:
+                now, _, number, report = heapq.heappop(self._events)
+                if now - told >= tracker.FLUSH_SECONDS:
+                    self._tell(trackers[0])
+                    told = now
+                ended += self._happen(search, now, number, report)
+                if report is None and ended % max(1, self._options.trials // BLOCKS) == 0:
+                    yield self._row(ended, now - began, time.perf_counter() - since)
+                    began, since = now, time.perf_counter()
+            search.close()
+
+    def reopened(self) -> str:
+        """How long it takes to go on with all of it."""
+        began = time.process_time()
+        search = Search(self._job(), Silent())
+        left = search.trials_left
+        took = time.process_time() - began
+        journal = (search.folder / "study.journal").stat().st_size / 2**20
+        return f"Opened again: {took:.1f} s of processor time, {left} trials left, a journal of {journal:.1f} MB"
+
+    def _job(self) -> Job:
+        path, options = self._folder / "job.yaml", self._options
+        path.write_text(JOB, encoding="utf-8")
+        changes = [
+            f"trials={options.trials}",
+            f"storage={self._folder}",
+            f"sampler={options.sampler}",
+            "name=simulated",
+        ]
+        return load_job(path, changes)
+
+    def _fill(self, search: Search, now: float) -> None:
+        """A trial for every free slot."""
+        while len(self._running) < self._options.slots and search.trials_left > 0:
+            with self._spent.on("suggest"):
+                trial = search.hand_out()
+            if trial is None:
+                return
+            self._running[trial.number] = trial
+            self._plan(trial, now)
+
+    def _plan(self, trial: Handout, now: float) -> None:
+        """All reports of a trial: stages that are there cost nothing, those that others train are waited for."""
+        at, updates, epoch = now, 0, 0
+        for length, stage in enumerate(_stages_of(trial.settings), start=1):
+            if stage in self._stages:
+                at = max(at, self._stages[stage])
+                updates += 100
+                continue
+            took = self._options.stage * float(self._rng.lognormal(0.0, 0.3))
+            for step in range(1, self._options.epochs + 1):
+                updates, epoch = updates + 100 // self._options.epochs, epoch + 1
+                moment = at + took * (step / self._options.epochs)  # the last one is exactly the end
+                self._at(moment, trial.number, self._report(epoch, length, step, updates, moment - now))
+            at += took
+            self._stages[stage] = at
+        self._at(at, trial.number, None)
+
+    def _at(self, moment: float, number: int, report: EpochReport | None) -> None:
+        heapq.heappush(self._events, (moment, next(self._sequence), number, report))
+
+    def _happen(self, search: Search, now: float, number: int, report: EpochReport | None) -> int:
+        """One report, or the end of a trial: then 1."""
+        trial = self._running[number]
+        if report is not None:
+            trial.folder.mkdir(parents=True, exist_ok=True)
+            append_epoch(trial.folder, report)  # a worker's work
+            with self._spent.on("note"):
+                search.epoch_ended(number, report)
+            return 0
+        self._finish(trial)
+        with self._spent.on("note"):
+            search.trial_finished(number)
+        del self._running[number]
+        self._fill(search, now)
+        return 1
+
+    def _finish(self, trial: Handout) -> None:
+        """What the worker of a trial leaves."""
+        stages = [
+            StageResult(stage[1], self._score(stage), 100 * length)
+            for length, stage in enumerate(_stages_of(trial.settings), start=1)
+        ]
+        right = round(10 * stages[-1].dev_f1)
+        counts = Counts(right, 1000 - right, 1000 - right)
+        trial.folder.mkdir(parents=True, exist_ok=True)
+        write_json(trial.folder / "settings.json", trial.settings.model_dump(mode="json"))
+        write_result(trial.folder, TrialResult({trial.settings.main: counts}, [], stages, 700, 1.0, "simulated"))
+
+    def _score(self, stage: Stage) -> float:
+        """More auxiliaries help, and a stage has a share of luck."""
+        rate, order = stage
+        luck = self._rng.normal(0.0, 0.5)
+        before = self._scores[rate, order[:-1]] if len(order) > 1 else 60.0
+        return self._scores.setdefault(stage, before + 1.0 + luck)
+
+    def _report(self, epoch: int, stage: int, step: int, updates: int, seconds: float) -> EpochReport:
+        score = 60.0 + stage + float(self._rng.normal(0.0, 0.5))
+        return EpochReport(epoch, stage, "", step, updates, 0.1, 1.0, score, score, score, 4000.0, 0.0, seconds)
+
+    def _tell(self, told: tracker.Tracker) -> None:
+        with self._spent.on("MLflow"):
+            told.flush()
+
+    @contextmanager
+    def _requests_counted(self) -> Iterator[None]:
+        """Every call of the MLflow store that a server would get as a request or more."""
+        with patch.multiple(mlflow_door.Store, **{name: self._counted(name) for name in REQUESTS}):
+            yield
+
+    def _counted(self, name: str) -> Callable[..., object]:
+        method = getattr(mlflow_door.Store, name)
+
+        def call(*arguments: object) -> object:
+            self._spent.counts["requests"] += 1
+            return method(*arguments)
+
+        return call
+
+    def _row(self, ended: int, simulated: float, wall: float) -> dict[str, object]:
+        spent, self._spent = self._spent, Spent()
+        block = max(1, self._options.trials // BLOCKS)
+        times = {f"{what}, ms": 1000 * spent.seconds[what] / block for what in ("suggest", "note", "MLflow")}
+        counts = {f"{what} a trial": spent.counts[what] / block for what in ("requests", "files")}
+        return {
+            "trials": ended,
+            **times,
+            **counts,
+            "trials an hour": 3600 * block / simulated,
+            "busy": sum(spent.seconds.values()) / simulated,
+            "wall, s": wall,
+        }
+
+
+class Silent:
+    """Nobody looks on."""
+
+    def trial_started(self, number: int, settings: TrialSettings) -> None:
+        """Nothing."""
+
+    def epoch_ended(self, number: int, report: EpochReport) -> None:
+        """Nothing."""
+
+    def trial_finished(self, number: int, dev_f1: float) -> None:
+        """Nothing."""
+
+    def trial_failed(self, number: int, reason: str) -> None:
+        """Nothing fails here."""
+        raise AssertionError(reason)
+
+    def warn(self, message: str) -> None:
+        """On stderr."""
+        print(message, file=sys.stderr)
+
+
+def _stages_of(settings: TrialSettings) -> list[Stage]:
+    order = settings.auxiliaries
+    return [(settings.learning_rate, order[:length]) for length in range(1, len(order) + 1)]
+
+
+@contextmanager
+def _told_by_hand() -> Iterator[list[tracker.Tracker]]:
+    """Trackers that write when they are told to, by the simulated clock, and not on a thread of their own."""
+    made: list[tracker.Tracker] = []
+
+    class ByHand(tracker.Tracker):
+        def _write_in_background(self) -> None:
+            made.append(self)
+
+    with patch.object(account, "Tracker", ByHand):
+        yield made
+
+
+if __name__ == "__main__":
+    main()
