@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 import psutil
+from networks import this_machine
 
 RAY = str(Path(sys.executable).with_name("ray"))
 FAST_DETECTION = {  # of nodes that died: a second instead of some ten
@@ -44,13 +45,6 @@ def free_port():
         return found.getsockname()[1]
 
 
-def own_address():
-    """Of this machine towards others: Ray puts it in the place of 127.0.0.1. Nothing is sent."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as found:
-        found.connect(("192.0.2.1", 1))
-        return found.getsockname()[0]
-
-
 class Cluster:
     """A head and some workers, ended with all their processes.
 
@@ -61,13 +55,18 @@ class Cluster:
         folder: short, for the names of Ray's sockets are limited.
         cpus: of the head.
         dashboard: whether jobs can be submitted.
+        network: where every node is a host of its own; without, all have this machine's address.
+
+    Attributes:
+        head: the host from which searches are led.
     """
 
-    def __init__(self, folder, cpus=0, dashboard=False):
+    def __init__(self, folder, cpus=0, dashboard=False, network=None):
         self.folder, self._served, self._cpus = folder, dashboard, cpus
         self.port, self.dashboard_port = free_port(), free_port()
-        self.host = own_address()
-        self.address = f"{self.host}:{self.port}"
+        self._host = network.add if network else this_machine
+        self.head = self._host()
+        self.address = f"{self.head.address}:{self.port}"
         self.dashboard = f"http://127.0.0.1:{self.dashboard_port}"
         self.token = secrets.token_hex(32)
         self.env = {**os.environ, **FAST_DETECTION, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": self.token}
@@ -79,7 +78,7 @@ class Cluster:
     def _start_head(self):
         served = f"--include-dashboard={str(self._served).lower()}"
         ports = [f"--port={self.port}", f"--dashboard-port={self.dashboard_port}"]
-        self._start(["--head", *ports, served, f"--num-cpus={self._cpus}", f"--temp-dir={self.folder}"])
+        self._start(self.head, ["--head", *ports, served, f"--num-cpus={self._cpus}", f"--temp-dir={self.folder}"])
 
     def add(self, cpus=1, hide=None):
         """Start a worker node; ``hide`` is a folder that it sees empty, as one that is not mounted there."""
@@ -92,13 +91,18 @@ class Cluster:
             f'mount -t tmpfs none "{hide}" && exec "$@"',
             "sh",
         ]
-        self._start([f"--address={self.address}", f"--num-cpus={cpus}"], hidden if hide else [])
+        host = self._host()
+        self._start(host, [f"--address={self.address}", f"--num-cpus={cpus}"], hidden if hide else [])
         return len(self.nodes) - 1
 
-    def _start(self, words, before=()):
+    def _start(self, host, words, before=()):
         log = (Path(self.folder) / f"node{len(self.nodes)}.log").open("w")
-        command = [*before, RAY, "start", "--block", "--object-store-memory=80000000", "--disable-usage-stats"]
-        command += [f"--node-ip-address={self.host}", f"--dashboard-agent-listen-port={free_port()}", *words]
+        command = [*host.enter, *before, RAY, "start", "--block", "--disable-usage-stats", *words]
+        command += [
+            "--object-store-memory=80000000",
+            f"--node-ip-address={host.address}",
+            f"--dashboard-agent-listen-port={free_port()}",
+        ]
         before = self._raylets()
         node = subprocess.Popen(command, env=self.env, stdout=log, stderr=log, start_new_session=True)
         self.nodes.append(node)
@@ -155,7 +159,8 @@ def tiny_job(folder):
     return path
 
 
-def searched(job_file, env, address, *more):
+def searched(job_file, env, address, *more, host=None):
     """The command, to its end."""
-    command = [sys.executable, "-m", "munchray", "search", str(job_file), "--address", address, *more]
+    before = host.enter if host else ()
+    command = [*before, sys.executable, "-m", "munchray", "search", str(job_file), "--address", address, *more]
     return subprocess.run(command, capture_output=True, text=True, cwd=job_file.parent, timeout=400, env=env)

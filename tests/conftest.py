@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
+from networks import network_if_allowed
 
 SHARED = Path(__file__).parents[2] / "shared"
 
@@ -31,6 +32,15 @@ def real_data():
 def real_embeddings():
     """The folder of the small embeddings."""
     return _folder("MUNCHRAY_EMBEDDINGS", "embeddings")
+
+
+@pytest.fixture(scope="session")
+def network():
+    """Hosts with addresses of their own for the nodes of clusters; None where nobody may make them."""
+    made = network_if_allowed()
+    yield made
+    if made:
+        made.close()
 
 
 @pytest.fixture(scope="session")

@@ -23,6 +23,14 @@ def kill_family(process):
     process.wait()
 
 
+def words_of(process):
+    """The command line of a process; empty when it has just died."""
+    try:
+        return " ".join(process.cmdline())
+    except psutil.Error:
+        return ""
+
+
 class SmallDisk:
     """A disk of its own that is soon full. Only commands that begin with ``words`` see it at ``folder``; everybody else
     looks into it at ``seen``.

@@ -23,16 +23,19 @@ TALKS_ON = 10_000
 class S3Server:
     """Runs from the moment it is made; what it holds lies in `folder` and outlives a stop.
 
+    Args:
+        host: the address of this machine that it is reached by.
+
     Attributes:
         query: what makes an ``s3://`` address one of this server's.
         env: what a process needs to be let in.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, host: str = "127.0.0.1") -> None:
+        self._folder, self._host = folder, host
         folder.mkdir(parents=True, exist_ok=True)
         self._ports = dict(zip(("master", "volume", "filer", "s3"), _free_ports(4), strict=True))
-        self.endpoint = f"http://127.0.0.1:{self._ports['s3']}"
+        self.endpoint = f"http://{host}:{self._ports['s3']}"
         self.query = f"endpoint_override={self.endpoint}&region=us-east-1"
         self.env = {**os.environ, **KEYS}
         actions = ["Admin", "Read", "Write", "List", "Tagging"]
@@ -61,7 +64,7 @@ class S3Server:
 
     def start(self) -> None:
         ports = [f"-{name}.port={port}" for name, port in self._ports.items()]
-        words = [f"-dir={self._folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-filer", "-s3", *ports]
+        words = [f"-dir={self._folder}", f"-ip={self._host}", f"-ip.bind={self._host}", "-filer", "-s3", *ports]
         words += [f"-s3.config={self._folder / 's3.json'}", "-master.volumeSizeLimitMB=64", "-volume.max=20"]
         with (self._folder / "server.log").open("a") as log:
             self._process = subprocess.Popen(

@@ -1,5 +1,6 @@
 """Searches on real Ray clusters of several nodes: looked at before, followed while nodes come and go."""
 
+import json
 import subprocess
 import sys
 import tempfile
@@ -16,9 +17,9 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def cluster():
+def cluster(network):
     with tempfile.TemporaryDirectory(prefix="ray", dir="/tmp") as folder:
-        made = Cluster(folder)
+        made = Cluster(folder, network=network)
         made.add(cpus=1)
         made.add(cpus=1)
         yield made
@@ -30,22 +31,24 @@ def job_file(tmp_path):
     return tiny_job(tmp_path)
 
 
-def test_a_search_runs_on_every_node_and_gives_what_one_machine_gives(cluster, job_file):
-    done = searched(job_file, cluster.env, cluster.address)
+def test_a_search_runs_on_every_node_and_gives_what_one_machine_gives(cluster, job_file, network):
+    long = ["--set", "max_epochs=20"]  # enough for the second node to come before the first has done all
+    done = searched(job_file, cluster.env, cluster.address, *long, host=cluster.head)
     assert done.returncode == 0, done.stderr
     assert "3 nodes" in done.stderr
     assert done.stderr.count(" fit") == 3
     assert "2 at a time" in done.stderr
-    there = {t.order: t for t in ranking(load_job(job_file)).trials}
-    alone = ["--set", "name=alone"]
+    assert len(trained_at(job_file)) == (2 if network else 1)
+    assert cluster.head.address not in trained_at(job_file) or not network
+    there = {t.order: t for t in ranking(load_job(job_file, ["max_epochs=20"])).trials}
     here = subprocess.run(
-        [sys.executable, "-m", "munchray", "search", str(job_file), *alone],
+        [sys.executable, "-m", "munchray", "search", str(job_file), *long, "--set", "name=alone"],
         capture_output=True,
         text=True,
         cwd=job_file.parent,
     )
     assert here.returncode == 0, here.stderr
-    for trial in ranking(load_job(job_file, ["name=alone"])).trials:
+    for trial in ranking(load_job(job_file, ["max_epochs=20", "name=alone"])).trials:
         folder = job_file.parent / "runs"
         results = [
             read_result(folder / name / "trials" / f"{number:04d}").weights_digest
@@ -55,12 +58,18 @@ def test_a_search_runs_on_every_node_and_gives_what_one_machine_gives(cluster, j
     assert list((job_file.parent / "runs").glob("**/.preflight*")) == []
 
 
+def trained_at(job_file):
+    """The addresses of the nodes that trials ran on, as Tune has them."""
+    told = (job_file.parent / "runs" / "tiny" / "tune").glob("*/*/result.json")
+    return {json.loads(line)["node_ip"] for path in told for line in path.read_text().splitlines()}
+
+
 def test_a_node_that_does_not_see_the_storage_is_named_before_any_trial(cluster, job_file):
     runs = job_file.parent / "runs"
     runs.mkdir()
     blind = cluster.add(hide=runs)
     try:
-        done = searched(job_file, cluster.env, cluster.address)
+        done = searched(job_file, cluster.env, cluster.address, host=cluster.head)
     finally:
         cluster.kill(blind)
     assert done.returncode == 2
@@ -73,7 +82,7 @@ def test_a_node_that_does_not_see_the_storage_is_named_before_any_trial(cluster,
 @pytest.mark.parametrize(("token", "says"), [("", "token"), ("0" * 64, "token")])
 def test_without_the_clusters_token_nobody_gets_in(cluster, job_file, token, says):
     env = {**cluster.env, "RAY_AUTH_TOKEN": token, "HOME": str(job_file.parent)}
-    done = searched(job_file, env, cluster.address)
+    done = searched(job_file, env, cluster.address, host=cluster.head)
     assert done.returncode == 2, done.stderr
     assert says in done.stderr
     assert "Traceback" not in done.stderr

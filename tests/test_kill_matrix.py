@@ -15,7 +15,7 @@ import time
 import pytest
 from clusters import Cluster
 from mlflow_server import check_runs
-from processes import SmallDisk, heed_ctrl_c, kill_family
+from processes import SmallDisk, heed_ctrl_c, kill_family, words_of
 
 from munchray.search.results import ranking
 from munchray.search.search import trial_folder
@@ -131,8 +131,8 @@ class Night:
 
     def trainer(self):
         """The process that trains."""
-        everyone = [(process, " ".join(process.cmdline())) for process in self.cluster.processes()]
-        (found,) = [process for process, words in everyone if words.startswith("ray::ImplicitFunc")]
+        everyone = self.cluster.processes()
+        (found,) = [process for process in everyone if words_of(process).startswith("ray::ImplicitFunc")]
         return found
 
     def wait_for(self, condition, seconds=200):

@@ -1,7 +1,6 @@
 """The measurements of memory and of equal results run from end to end at a tiny size and say what they should."""
 
 import json
-import mmap
 import os
 import subprocess
 import sys
@@ -23,21 +22,37 @@ def _generated_sentences(monkeypatch, tmp_path):
 # Memory
 
 
+MAPS_AND_OWNS = """
+import mmap, sys
+with open(sys.argv[1], "rb") as stream, mmap.mmap(stream.fileno(), 0, prot=mmap.PROT_READ) as mapped:
+    print("begun", flush=True)
+    input()
+    touched = sum(mapped[:: mmap.PAGESIZE])
+    own = b"x" * 40 * 2**20
+    print("done", flush=True)
+    input()
+"""
+
+
 def test_private_memory_is_what_a_process_has_alone_and_features_are_counted_apart(tmp_path):
     folder = tmp_path / "store"
     folder.mkdir()
     file = folder / "values"
     file.write_bytes(b"x" * 20 * MEGABYTE)
-    before = memory_steps.memory_of("self", folder)
-    with file.open("rb") as stream, mmap.mmap(stream.fileno(), 0, prot=mmap.PROT_READ) as mapped:
-        assert sum(mapped[:: mmap.PAGESIZE]) > 0  # touches every page
-        own = b"x" * 40 * MEGABYTE
-        after = memory_steps.memory_of("self", folder)
-        outside = memory_steps.memory_of("self", tmp_path / "elsewhere")
+    # In a process of its own: the one that runs the tests gives memory back whenever it likes.
+    command = [sys.executable, "-c", MAPS_AND_OWNS, str(file)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0) as process:
+        assert process.stdout.readline() == b"begun\n"
+        before = memory_steps.memory_of(process.pid, folder)
+        process.stdin.write(b"\n")
+        assert process.stdout.readline() == b"done\n"
+        after = memory_steps.memory_of(process.pid, folder)
+        outside = memory_steps.memory_of(process.pid, tmp_path / "elsewhere")
+        process.stdin.close()
     assert after.features - before.features == pytest.approx(20, abs=0.1)
-    assert after.private - before.private == pytest.approx(len(own) / MEGABYTE, abs=5)
+    assert after.private - before.private == pytest.approx(40, abs=2)
     assert outside.features == 0
-    assert outside.private - after.private == pytest.approx(20, abs=5)  # nobody else has the file mapped
+    assert outside.private - after.private == pytest.approx(20, abs=2)  # nobody else has the file mapped
 
 
 def test_processes_below_one_are_found_with_their_command_lines():

@@ -45,8 +45,8 @@ STAGES = 4
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    made = S3Server(tmp_path_factory.mktemp("s3"))
+def server(tmp_path_factory, network):
+    made = S3Server(tmp_path_factory.mktemp("s3"), network.address if network else "127.0.0.1")
     yield made
     made.stop()
 
@@ -90,18 +90,18 @@ def outcome(home, storage):
 
 
 def test_nodes_that_share_only_the_bucket_find_what_one_machine_finds(
-    server, home, expected, tmp_path, tmp_path_factory, monkeypatch
+    server, home, expected, network, tmp_path, tmp_path_factory, monkeypatch
 ):
     storage = server.url("cluster")
     monkeypatch.setenv("MUNCHRAY_CACHE", str(tmp_path / "leader"))
     with tempfile.TemporaryDirectory(prefix="ray", dir="/tmp") as folder:
-        cluster = Cluster(folder)
+        cluster = Cluster(folder, network=network)
         try:
             for name in ("one", "two"):
                 cluster.env["MUNCHRAY_CACHE"] = str(tmp_path_factory.mktemp(name))
                 cluster.add(cpus=1, hide=tmp_path)
             env = {**cluster.env, "MUNCHRAY_CACHE": str(tmp_path / "leader")}
-            words = command(home, storage, "--address", cluster.address)
+            words = [*cluster.head.enter, *command(home, storage, "--address", cluster.address)]
             done = subprocess.run(words, capture_output=True, text=True, cwd=home, timeout=500, env=env)
             assert done.returncode == 0, done.stderr
             assert done.stderr.count(" fit") == 3

@@ -10,7 +10,7 @@ import time
 import psutil
 import pytest
 from mlflow_server import check_runs, free_port, server
-from processes import heed_ctrl_c, kill_family
+from processes import heed_ctrl_c, kill_family, words_of
 
 from munchray.search.results import ranking
 from munchray.settings import load_job
@@ -187,9 +187,7 @@ def wait_for_worker(process):
 
     def is_there():
         children = psutil.Process(process.pid).children(recursive=True)
-        found[:] = [
-            c for c in children if " ".join(c.cmdline()).startswith("ray::") and "train" in " ".join(c.cmdline())
-        ]
+        found[:] = [c for c in children if words_of(c).startswith("ray::") and "train" in words_of(c)]
         return bool(found)
 
     wait_for(is_there, process)
