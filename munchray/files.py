@@ -1,62 +1,16 @@
-"""Files that are whole or absent: everything is written aside, then renamed into place. Disks that are full or away."""
+"""Files that are whole or absent: everything is written aside, then renamed into place."""
 
 from __future__ import annotations
 
 import contextlib
-import errno
 import hashlib
-import itertools
 import json
-import os
 import shutil
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-
-PATIENCE = 600.0  # seconds
-TRY_AGAIN = 1.0  # seconds between tries
-MAY_PASS = {
-    *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO),
-    *(errno.ESTALE, errno.ETIMEDOUT, errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ENOTCONN),
-}
-"""What a disk says that is full, or that the network has lost."""
-
-
-def patiently(write: Callable[[], None], waiting: Callable[[OSError, int], None]) -> None:
-    """Write; to a disk that is full or away again and again, for `PATIENCE`.
-
-    Args:
-        write: leaves nothing behind when it raises.
-        waiting: called before every further try, with the number of those that failed.
-
-    Raises:
-        OSError: the disk has not come back, or it is another error.
-    """
-    began = time.monotonic()
-    for tries in itertools.count(1):
-        try:
-            write()
-        except OSError as error:
-            if error.errno not in MAY_PASS or time.monotonic() - began > PATIENCE:
-                raise
-            waiting(error, tries)
-            time.sleep(TRY_AGAIN)
-        else:
-            return
-
-
-@contextlib.contextmanager
-def appended_whole(path: Path) -> Iterator[None]:
-    """Inside, append to a file that nobody else writes; when the disk refuses, it is as long as before."""
-    size = path.stat().st_size if path.exists() else 0
-    try:
-        yield
-    except OSError:
-        with contextlib.suppress(OSError):
-            os.truncate(path, size)
-        raise
 
 
 def digest(*parts: str | bytes) -> str:

@@ -174,7 +174,9 @@ def test_a_killed_trial_process_is_retried_and_ends_as_if_nothing_had_happened(j
     wait_for(lambda: list(trials_folder(job_file).glob("*/epochs.jsonl")), process)
     victim = wait_for_worker(process)
     os.kill(victim.pid, signal.SIGKILL)
-    assert process.wait(300) == 0, (job_file.parent / "log.txt").read_text()
+    said = (job_file.parent / "log.txt").read_text
+    assert process.wait(300) == 0, said()
+    assert "its process died; attempt 2 of 3, from the last checkpoint" in said()
     ranked = ranking(load_job(job_file, ["max_epochs=12", "trials=2"]))
     assert sorted(t.number for t in ranked.trials) == [0, 1]
     for trial in ranked.trials:

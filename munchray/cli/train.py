@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from munchray import disk
 from munchray.cli.jobs import load, prepare_features, read
 from munchray.cli.options import JobFile, Overrides, Quiet
 from munchray.console import progress, terminal
@@ -24,7 +25,7 @@ def train(job_file: JobFile, overrides: Overrides = None, quiet: Quiet = False) 
     """
     from munchray.search.search import search_place
     from munchray.storage.workspace import working_in
-    from munchray.training import disk, memory
+    from munchray.training import memory
     from munchray.training.machine import check_precision, check_threads, device_for, use_threads
     from munchray.training.stages import open_store
     from munchray.training.trial import run_trial
@@ -56,6 +57,7 @@ def train(job_file: JobFile, overrides: Overrides = None, quiet: Quiet = False) 
             report=lines.show,
             tick=lines.tick,
             keep=work.keep,
+            warn=terminal.warn,
         )
     for corpus, counts in result.dev.items():
         scores = f"dev P {counts.precision:.2f}  R {counts.recall:.2f}  F1 {counts.f1:.2f}"

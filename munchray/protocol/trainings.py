@@ -197,6 +197,10 @@ class Trainings:
         self._watcher.trial_failed(number, reason)
         self._on_end()
 
+    def trial_retried(self, number: int, reason: str) -> None:
+        """A training died and goes on."""
+        self._watcher.warn(f"trial {number:04d}: {reason}")
+
     def close(self) -> bool:
         """Let others in; whether every training has ended."""
         self._lock.release()

@@ -246,6 +246,10 @@ class Search:
         self._account.trial_failed(number, reason)
         self.watcher.trial_failed(number, reason)
 
+    def trial_retried(self, number: int, reason: str) -> None:
+        """A trial died and goes on."""
+        self.watcher.warn(f"trial {number:04d}: {reason}")
+
     def close(self) -> bool:
         """Write what waits; the best model goes to MLflow. Returns whether all trials have ended."""
         complete, lacking = self._close()

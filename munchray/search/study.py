@@ -16,8 +16,8 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
 from optuna.trial import FrozenTrial, TrialState
 
+from munchray.disk import appended_whole, patiently
 from munchray.errors import InputError, Problem
-from munchray.files import appended_whole, patiently
 from munchray.orders import OrderRule, order_text
 from munchray.samplers.by_name import SpaceExhausted, UnseenSampler, make_sampler
 from munchray.samplers.encoding import Encoding
@@ -272,17 +272,13 @@ class _PatientJournal(JournalFileBackend):  # type: ignore[misc]
         """Write at the end.
 
         Raises:
-            OSError: the disk has not come back.
+            HaltError: the disk has not come back.
         """
-        patiently(lambda: self._append_whole(logs), self._say)
+        patiently(lambda: self._append_whole(logs), self._warn)
 
     def _append_whole(self, logs: list[dict[str, Any]]) -> None:
         with appended_whole(self._path):
             super().append_logs(logs)
-
-    def _say(self, error: OSError, tries: int) -> None:
-        if tries == 1:
-            self._warn(f"{self._path}: {error.strerror}; waiting until it can be written")
 
 
 def _storage(path: Path, warn: Callable[[str], None]) -> JournalStorage:

@@ -19,6 +19,7 @@ from ray import tune
 from ray.tune.experiment import Trial
 from ray.tune.search import Searcher
 
+from munchray import disk
 from munchray.cluster import nodes
 from munchray.errors import HaltError, Interrupted, WorkError
 from munchray.files import Stillness
@@ -74,6 +75,9 @@ class Trials(Protocol):
 
     def trial_failed(self, number: int, reason: str, details: str = "") -> None:
         """A trial ended without one; ``details`` are the last lines of its process."""
+
+    def trial_retried(self, number: int, reason: str) -> None:
+        """A trial died and goes on."""
 
     def close(self) -> bool:
         """Nothing runs any more; whether all trials have ended."""
@@ -156,7 +160,8 @@ class Halted:
     def noted(self) -> Iterator[None]:
         """Inside, what halts the work is noted and not raised: Tune first lets the trials that run come to an end."""
         try:
-            yield
+            with disk.advice():
+                yield
         except HaltError as error:
             self.reason = str(error)
 
@@ -243,7 +248,8 @@ class SearchCallback(tune.Callback):  # type: ignore[misc]
         """An epoch ended."""
         if "epoch" in result and not ENDS & result.keys():
             report = EpochReport(**{name: result[name] for name in REPORT_FIELDS})
-            self._search.epoch_ended(trial.config["number"], report)
+            with self._halted.noted():
+                self._search.epoch_ended(trial.config["number"], report)
 
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **_: Any) -> None:
         """A trial came to its end, with a result or with its reason for having none.
@@ -259,6 +265,11 @@ class SearchCallback(tune.Callback):  # type: ignore[misc]
                 self._search.trial_failed(number, last["failed"])
             else:
                 self._search.trial_finished(number)
+
+    def on_trial_recover(self, iteration: int, trials: list[Trial], trial: Trial, **_: Any) -> None:
+        """A trial's process died, and another one goes on."""
+        attempt = f"attempt {trial.num_failures + 1} of {MOST_FAILURES + 1}"
+        self._search.trial_retried(trial.config["number"], f"its process died; {attempt}, from the last checkpoint")
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **_: Any) -> None:
         """A trial died more often than it is retried."""

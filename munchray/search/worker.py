@@ -8,11 +8,12 @@ from typing import Any
 
 from ray import tune
 
+from munchray import disk
 from munchray.errors import HaltError, InputError, WorkError
 from munchray.settings import TrialSettings
 from munchray.storage.place import Place
 from munchray.storage.workspace import Workspace, working_in
-from munchray.training import disk, memory
+from munchray.training import memory
 from munchray.training.data import DataSpec
 from munchray.training.machine import device_for, use_threads
 from munchray.training.stages import open_store
@@ -77,6 +78,7 @@ def _train(settings: TrialSettings, data: DataSpec, shared: Shared, work: Worksp
             report=lambda report: tune.report(asdict(report)),
             tick=tick,
             keep=work.keep,
+            warn=print,
         )
         if settings.trained_on == "train+dev":  # nothing is left to choose
             score_test(work.folder, settings, data, device)

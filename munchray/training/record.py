@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from munchray.disk import appended_whole
 from munchray.errors import WorkError
-from munchray.files import appended_whole, read_json, write_json, written_aside
+from munchray.files import read_json, write_json, written_aside
 from munchray.tagging.scoring import Counts
 
 

@@ -23,7 +23,8 @@ from pathlib import Path
 
 import torch
 
-from munchray.files import digest, patiently, read_json, write_json, written_aside
+from munchray.disk import patiently
+from munchray.files import digest, read_json, write_json, written_aside
 from munchray.settings import TrialSettings
 from munchray.tagging import weights
 from munchray.tagging.scoring import total
@@ -56,6 +57,7 @@ def run_trial(
     report: Callable[[EpochReport], None] = lambda _: None,
     tick: Callable[[], None] = lambda: None,
     keep: Callable[[], None] = lambda: None,
+    warn: Callable[[str], None] = lambda _: None,
 ) -> TrialResult:
     """Train one setting, or go on where a checkpoint in ``folder`` left it; a finished trial is only read.
 
@@ -68,17 +70,19 @@ def run_trial(
         report: called after every epoch of this process, from a checkpoint on.
         tick: called after every update, and while another process trains a stage that this one needs.
         keep: called when the folder holds something to go on from: after a checkpoint, and at the end.
+        warn: told when the disk is full or away, and the trial waits for it.
 
     Raises:
         InputError: the device cannot do the precision.
+        HaltError: the disk has not come back.
         WorkError: the loss diverged.
     """
     if (folder / "result.json").exists():
         return read_result(folder)
     check_precision(settings.precision, device)
     described = settings.model_dump(mode="json")
-    patiently(lambda: write_json(folder / "settings.json", described), lambda *_: tick())
-    run = _Run(settings, data, folder, device, stage_store, checkpoint_minutes, report, tick, keep)
+    patiently(lambda: write_json(folder / "settings.json", described), warn, tick)
+    run = _Run(settings, data, folder, device, stage_store, checkpoint_minutes, report, tick, keep, warn)
     for stage in run.stages_left():
         run.pass_stage(stage)
     return run.finish()
@@ -138,9 +142,11 @@ class _Run:
         report: Callable[[EpochReport], None],
         tick: Callable[[], None],
         keep: Callable[[], None],
+        warn: Callable[[str], None],
     ) -> None:
         self._settings, self._data, self._folder, self._device = settings, data, folder, device
         self._store, self._report, self._tick, self._keep = stage_store, report, tick, keep
+        self._warn = warn
         self._interval = 60 * checkpoint_minutes
         self._tagger = new_tagger(settings, data).to(device)
         self._progress = self._begin()
@@ -277,7 +283,7 @@ class _Run:
 
     def _write(self, write: Callable[[], None]) -> None:
         """Write, and wait while the disk is full or away: what is trained is not given up for that."""
-        patiently(write, lambda *_: self._tick())
+        patiently(write, self._warn, self._tick)
 
     def _save(self) -> None:
         self._write(self._write_checkpoint)
