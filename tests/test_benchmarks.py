@@ -252,3 +252,10 @@ def test_simulated_trials_all_end_and_what_the_driver_did_is_counted(tmp_path):
     for row in written["rows"]:
         assert min(row["note, ms"], row["MLflow, ms"], row["requests a trial"], row["files a trial"]) > 0
     assert "0 trials left" in written["notes"][0]
+
+
+@pytest.mark.slow
+def test_workers_are_timed_on_a_cluster_of_their_own(tmp_path):
+    from benchmarks import workers
+
+    assert workers.trials_an_hour(tmp_path, workers=2, trials=4, epochs=1) > 0
