@@ -99,3 +99,18 @@ def test_addresses_where_no_cluster_is(job_file):
         assert done.returncode == 2, done.stderr
         assert says in done.stderr
         assert "Traceback" not in done.stderr
+
+
+def test_without_an_address_a_ray_that_somebody_started_here_is_left_alone():
+    from ray.cluster_utils import Cluster as RaysOwn
+
+    code = "import ray; from munchray.cluster.nodes import connect; connect(None)"
+    code += "; print(ray.get_runtime_context().gcs_address.rpartition(':')[2])"
+    other = RaysOwn(initialize_head=True, head_node_args={"num_cpus": 1})
+    port = other.address.rpartition(":")[2]
+    try:
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    finally:
+        other.shutdown()
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() not in ("", port)

@@ -29,6 +29,7 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 ROOMS = [
     "errors",
     "files",
+    "disk",
     "seeds",
     "orders",
     "storage",

@@ -113,10 +113,13 @@ def test_a_search_ends_with_a_ranking_and_its_trials_equal_training_in_this_proc
     assert second.stdout.splitlines()[0].startswith("order")
 
 
-def test_ctrl_c_stops_cleanly_and_resume_finishes_without_repeating(job_file):
+@pytest.mark.parametrize("times", [1, 2])
+def test_ctrl_c_stops_cleanly_and_resume_finishes_without_repeating(times, job_file):
     process = start(job_file, "--set", "max_epochs=6")
     wait_for(lambda: finished(job_file), process)
-    os.kill(process.pid, signal.SIGINT)
+    for _ in range(times):
+        os.kill(process.pid, signal.SIGINT)
+        time.sleep(0.3)
     assert process.wait(120) == 130
     log = (job_file.parent / "log.txt").read_text()
     assert "the same command goes on" in log

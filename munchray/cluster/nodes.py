@@ -57,7 +57,7 @@ def connect(address: str | None) -> None:
         raise InputError(Problem("--address", found, fix=fix))
     try:
         _knock(address)
-        ray.init(address=address, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+        ray.init(address=address or "local", include_dashboard=False, log_to_driver=False, logging_level="ERROR")
     except Exception as error:  # Ray raises all kinds, plain `Exception` among them
         if address is None:
             line = str(error).strip().splitlines()[0]
