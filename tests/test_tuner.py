@@ -180,6 +180,7 @@ def test_a_killed_trial_process_is_retried_and_ends_as_if_nothing_had_happened(j
     said = (job_file.parent / "log.txt").read_text
     assert process.wait(300) == 0, said()
     assert "its process died; attempt 2 of 3, from the last checkpoint" in said()
+    assert "Traceback" not in said()
     ranked = ranking(load_job(job_file, ["max_epochs=12", "trials=2"]))
     assert sorted(t.number for t in ranked.trials) == [0, 1]
     for trial in ranked.trials:

@@ -268,8 +268,9 @@ class SearchCallback(tune.Callback):  # type: ignore[misc]
 
     def on_trial_recover(self, iteration: int, trials: list[Trial], trial: Trial, **_: Any) -> None:
         """A trial's process died, and another one goes on."""
-        attempt = f"attempt {trial.num_failures + 1} of {MOST_FAILURES + 1}"
-        self._search.trial_retried(trial.config["number"], f"its process died; {attempt}, from the last checkpoint")
+        attempt = f"attempt {trial.num_failures + 1} of {MOST_FAILURES + 1}, from the last checkpoint"
+        reason = f"its process died; {attempt} (whole trace: {trial.error_file})"
+        self._search.trial_retried(trial.config["number"], reason)
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **_: Any) -> None:
         """A trial died more often than it is retried."""
