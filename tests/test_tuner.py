@@ -113,6 +113,19 @@ def test_a_search_ends_with_a_ranking_and_its_trials_equal_training_in_this_proc
     assert second.stdout.splitlines()[0].startswith("order")
 
 
+def test_the_process_that_leads_a_search_does_without_torch(job_file):
+    probe = (
+        "import sys; from munchray.search.search import Search;"
+        "Search.close = lambda self: sys.exit('torch' in sys.modules and 'torch was imported');"
+        "from munchray.cli.app import main; main()"
+    )
+    search(job_file, "--set", "trials=1", "--set", "name=before")  # makes the features
+    typed = ["search", str(job_file), "--set", "trials=1"]
+    done = subprocess.run([sys.executable, "-c", probe, *typed], capture_output=True, text=True, timeout=400)
+    assert "dev F1" in done.stderr, done.stderr
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.mark.parametrize("times", [1, 2])
 def test_ctrl_c_stops_cleanly_and_resume_finishes_without_repeating(times, job_file):
     process = start(job_file, "--set", "max_epochs=6")

@@ -15,11 +15,14 @@ import ray
 from munchray.errors import InputError, Problem, WorkError
 from munchray.settings import Job
 
-# Ray reads these when it starts: no telemetry, no tables and traces of its own between ours, and a trial without a GPU
-# hides none from others.
+# Ray reads these when it starts: no telemetry, no tables and traces of its own between ours, no second record of each
+# report (its TensorBoard one imports torch, which takes seconds), no process a core ahead of the trials (Tune's need an
+# environment of their own and would not take them), and a trial without a GPU hides none from others.
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
 os.environ.setdefault("TUNE_PRINT_ALL_TRIAL_ERRORS", "0")
+os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
+os.environ.setdefault("RAY_enable_worker_prestart", "0")
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 
 CLIENT = "ray://"

@@ -1,4 +1,8 @@
-"""One trial inside a Ray worker. It imports only what training needs: every worker's start and memory pay. (ray)"""
+"""One trial inside a Ray worker. (ray)
+
+It imports only what training needs, since every worker's start and memory pay; and what brings torch only to train,
+since the process that leads the search imports this module too and never trains.
+"""
 
 from __future__ import annotations
 
@@ -13,12 +17,8 @@ from munchray.errors import HaltError, InputError, WorkError
 from munchray.settings import TrialSettings
 from munchray.storage.place import Place
 from munchray.storage.workspace import Workspace, working_in
-from munchray.training import memory
 from munchray.training.data import DataSpec
-from munchray.training.machine import device_for, use_threads
 from munchray.training.stages import open_store
-from munchray.training.testing import score_test
-from munchray.training.trial import run_trial
 from munchray.training.watchdog import PULSE, watched
 
 
@@ -50,6 +50,8 @@ def train(config: Mapping[str, Any], shared: Shared) -> None:
     Only `ray.tune` may be used in here: `ray.train.report` raises in a Tune trial. A process serves one trial after
     another, so nothing may stay behind.
     """
+    from munchray.training import memory
+
     settings = TrialSettings(**config["settings"])
     try:
         with disk.advice(), working_in(Place.at(config["folder"])) as work:
@@ -65,6 +67,11 @@ def train(config: Mapping[str, Any], shared: Shared) -> None:
 
 
 def _train(settings: TrialSettings, data: DataSpec, shared: Shared, work: Workspace) -> None:
+    from munchray.training import memory
+    from munchray.training.machine import device_for, use_threads
+    from munchray.training.testing import score_test
+    from munchray.training.trial import run_trial
+
     use_threads(shared.threads)
     device = device_for(shared.device)
     with memory.advice(settings.batch_size, device), watched(shared.hung_minutes, work.folder / PULSE) as tick:

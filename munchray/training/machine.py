@@ -1,10 +1,11 @@
-"""What a trial takes from the machine it runs on: a device, its precision, threads."""
+"""What a trial takes from the machine it runs on: a device, its precision, threads.
+
+torch, whose import takes seconds, is asked only where nothing else can answer.
+"""
 
 from __future__ import annotations
 
 import os
-
-import torch
 
 from munchray.errors import InputError, Problem
 
@@ -15,9 +16,15 @@ def device_for(wanted: str) -> str:
     Raises:
         InputError: ``cuda`` was asked for and there is none.
     """
-    if wanted == "cuda" and not torch.cuda.is_available():
+    if wanted == "cpu":
+        return "cpu"
+    import torch
+
+    if torch.cuda.is_available():
+        return "cuda"
+    if wanted == "cuda":
         raise InputError(Problem("device", "cuda, but torch sees no GPU here", "a GPU", "Set device: auto or cpu"))
-    return ("cuda" if torch.cuda.is_available() else "cpu") if wanted == "auto" else wanted
+    return "cpu"
 
 
 def check_precision(precision: str, device: str) -> None:
@@ -26,14 +33,17 @@ def check_precision(precision: str, device: str) -> None:
     Raises:
         InputError: it does not.
     """
-    able = torch.cuda.is_bf16_supported(including_emulation=False) if device == "cuda" else _cpu_has_bfloat16()
-    if precision == "bfloat16" and not able:
+    if precision != "float32" and not _has_bfloat16(device):
         where = "this GPU has" if device == "cuda" else "this CPU has"
         fix = "Set precision: float32"
         raise InputError(Problem("precision", f"bfloat16, but {where} no instructions for it", "float32", fix))
 
 
-def _cpu_has_bfloat16() -> bool:
+def _has_bfloat16(device: str) -> bool:
+    import torch
+
+    if device == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
@@ -52,4 +62,6 @@ def check_threads(cpus: float) -> None:
 
 def use_threads(cpus: float) -> None:
     """As many threads as a trial has cores: trials side by side beat threads, and sums depend on their number."""
+    import torch
+
     torch.set_num_threads(max(1, int(cpus)))
