@@ -25,32 +25,32 @@ def counts_of(f1):
     return Counts(right, 1000 - right, 1000 - right)
 
 
-def write_trial(folder, settings, dev_f1, corpora=None):
+def write_trial(folder, settings, dev_f1, corpora=None, updates=9):
     """What a finished trial leaves, except for weights."""
     folder.mkdir(parents=True)
     write_json(folder / "settings.json", settings.model_dump(mode="json"))
     write_epochs(folder, [EpochReport(1, 1, "s", 1, 9, 0.1, 1.0, 0.0, 0.0, 0.0, 700.0, 0.0, 1.0)])
     dev = {corpus: counts_of(dev_f1) for corpus in corpora or [settings.main]} if dev_f1 is not None else {}
-    write_result(folder, TrialResult(dev, list(dev.values())[:1], [], 9, 1.5, "digest"))
+    write_result(folder, TrialResult(dev, list(dev.values())[:1], [], updates, 1.5, "digest"))
 
 
-def finish(shelf, training, dev_f1=None, test_f1=50.0):
+def finish(shelf, training, dev_f1=None, test_f1=50.0, updates=9):
     """A finished training: ``dev_f1`` after training on train, ``test_f1`` after training on train and dev."""
     settings, folder = training.settings, shelf.folder_of(training)
     corpora = [settings.main, *(settings.auxiliaries if settings.regime == "multi_task" else ())]
     if not (folder / "result.json").exists():
-        write_trial(folder, settings, dev_f1 if settings.trained_on == "train" else None, corpora)
+        write_trial(folder, settings, dev_f1 if settings.trained_on == "train" else None, corpora, updates)
     if settings.trained_on != "train":
         halves = [counts_of(test_f1), counts_of(test_f1)]
         sentences = {corpus: [[c.tp, c.fp, c.fn] for c in halves] for corpus in corpora}
         write_json(folder / "test.json", {"data": dict.fromkeys(corpora, "test"), "sentences": sentences})
 
 
-def finish_all(plan, shelf, dev=lambda settings: 50.0, test=lambda settings: 50.0):
-    """Every training of a plan, by two formulas over its settings."""
+def finish_all(plan, shelf, dev=lambda settings: 50.0, test=lambda settings: 50.0, updates=lambda settings: 9):
+    """Every training of a plan, by formulas over its settings."""
     while left := [training for training in dict.fromkeys(plan(shelf)) if not shelf.finished(training)]:
         for training in left:
-            finish(shelf, training, dev(training.settings), test(training.settings))
+            finish(shelf, training, dev(training.settings), test(training.settings), updates(training.settings))
 
 
 def searched(job, scores):

@@ -109,6 +109,28 @@ def test_words_follow_the_spread(job):
     assert pair.p_holm >= pair.across.p
 
 
+@pytest.mark.parametrize(
+    ("schedule", "stack", "single_task", "single_aux", "told"),
+    [
+        (["anneal=linear", "max_epochs=4"], 4, 4 * 6, 4 * 3, False),  # three stages of two updates a batch of main
+        ([], 200, 200, 200, True),  # to convergence, however long that takes
+    ],
+)
+def test_a_baseline_of_fixed_length_makes_as_many_updates(tmp_path, schedule, stack, single_task, single_aux, told):
+    (tmp_path / "j.yaml").write_text(JOB)
+    job = load_job(tmp_path / "j.yaml", [f"storage={tmp_path / 'runs'}", *schedule])
+    searched(job, [70.0])
+    plan = make_plan(job, 1, 2, ["single_task", "single_aux"])
+    epochs = {each.name: {settings.max_epochs for settings in each.candidates} for each in plan.all()}
+    assert epochs == {"trial 0000": {stack}, "single_task": {single_task}, "single_aux": {single_aux}}
+    shelf = shelf_of(job)
+    finish_all(plan, shelf, updates=lambda s: 90 if told and s.regime == "single_task" else 300)
+    report = make_report(plan, shelf)
+    assert ("Beware: trial 0000 made 300 updates and single_task 90" in report.verdicts[0]) == told
+    assert "Beware" not in report.verdicts[1]
+    assert [finalist.updates for finalist in report.finalists] == [300, 90 if told else 300, 300]
+
+
 def test_one_seed_is_said_to_show_no_spread(job):
     searched(job, [70.0, 60.0])
     report, _ = finalized(job, make_plan(job, 2, 1, []), lambda s: 60.0, lambda s: 50.0)

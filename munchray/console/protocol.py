@@ -36,7 +36,7 @@ class TrainingsView(SearchView):
 
 def show_report(report: Report) -> None:
     """What a finalize found."""
-    columns = ("setting", "lr", "batch", "searched dev", "re-run dev", "gap", "test", "best", "order")
+    columns = ("setting", "lr", "batch", "searched dev", "re-run dev", "gap", "test", "best", "updates", "order")
     title = f"{report.main}: dev after training on train, test after train and dev; {len(report.seeds)} fresh seeds"
     terminal.table(title, columns, [_line(finalist) for finalist in report.finalists])
     rows = [
@@ -130,5 +130,6 @@ def _line(finalist: Finalist) -> tuple[str, ...]:
         "-" if finalist.gap is None else f"{finalist.gap:+.2f}",
         spread(finalist.test),
         f"{finalist.test.best:.2f}",
+        f"{finalist.updates:,.0f}",
         " > ".join(finalist.settings.auxiliaries) or "(no auxiliary)",
     )

@@ -14,6 +14,7 @@ from statistics import fmean
 from munchray.errors import InputError, Problem
 from munchray.files import read_json, write_json
 from munchray.models.export import Trained
+from munchray.protocol.budget import as_long_as
 from munchray.protocol.trainings import Scores, Shelf, Training, fresh_seeds
 from munchray.search.lock import look_at
 from munchray.search.results import ranking
@@ -226,14 +227,14 @@ def _baseline_problems(job: Job, baselines: Sequence[str]) -> Iterator[Problem]:
 
 
 def _baseline(job: Job, regime: str, best: TrialSettings) -> Contender:
-    """With the learning rate, batch size and all else of the search's best trial."""
+    """With the learning rate, batch size and all else of the search's best trial, and as many updates."""
     orders: Mapping[str, tuple[tuple[str, ...], ...]] = {
         "single_task": ((),),
         "single_aux": tuple((name,) for name in job.auxiliaries),
     }
     given = best.model_dump(exclude={"regime", "auxiliaries"})
     candidates = tuple(
-        TrialSettings(**{**given, "regime": regime, "auxiliaries": order})
+        as_long_as(TrialSettings(**{**given, "regime": regime, "auxiliaries": order}), best)
         for order in orders.get(regime, (job.auxiliaries,))
     )
     return Contender(regime, multi_name(job) if regime == "multi_task" else job.name, candidates)

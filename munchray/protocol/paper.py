@@ -15,6 +15,7 @@ from functools import cached_property
 
 from munchray.errors import InputError, Problem
 from munchray.orders import Order, OrderRule, ascending
+from munchray.protocol.budget import as_long_as
 from munchray.protocol.published import Cell
 from munchray.protocol.scales import Scale
 from munchray.protocol.trainings import Scores, Training, fresh_seeds
@@ -185,10 +186,11 @@ class PaperPlan:
             "learning_rate": rate,
             "seed": seed,
             "trained_on": trained_on,
-            "max_epochs": self.job.max_epochs * self.scale.epochs.get(regime, 1),
         }
         name, tests = (ALL, self.mains) if regime == "multi_task" else (main, (main,))
-        return Training(name, TrialSettings(**settings), () if trained_on == "train" else tests)
+        alone = TrialSettings(**settings)
+        longest = alone.model_copy(update={"regime": "stack", "auxiliaries": self.job.auxiliaries})
+        return Training(name, as_long_as(alone, longest), () if trained_on == "train" else tests)
 
     def _order(self, main: str, regime: str, seed: int) -> Order:
         if regime == "single_task":

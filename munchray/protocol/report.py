@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import combinations
+from statistics import fmean
 from typing import Any
 
 from munchray.errors import WorkError
@@ -23,6 +24,9 @@ from munchray.protocol.statistics import (
 from munchray.protocol.trainings import Shelf
 from munchray.settings import TrialSettings
 
+UNEQUAL = 1.1
+"""Times as many updates: from here on two models were not trained alike."""
+
 
 @dataclass(frozen=True)
 class Finalist:
@@ -31,6 +35,7 @@ class Finalist:
     Args:
         gap: dev F1 in the search minus the mean of the re-runs: what the search promised too much.
         test_f1: a score a seed.
+        updates: that made each of the models scored on test, on average.
     """
 
     name: str
@@ -40,6 +45,7 @@ class Finalist:
     gap: float | None
     test: Spread
     test_f1: tuple[float, ...]
+    updates: float
 
 
 @dataclass(frozen=True)
@@ -52,6 +58,7 @@ class Pair:
         a_above_b: P(A > B).
         within: randomization over sentences, a p a seed.
         sentences: difference for the first seed, with its interval over sentences.
+        updates: that each made on average.
     """
 
     a: str
@@ -61,6 +68,7 @@ class Pair:
     a_above_b: Estimate
     within: tuple[float, ...]
     sentences: Estimate
+    updates: tuple[float, float]
 
     @property
     def told_apart(self) -> bool:
@@ -78,7 +86,16 @@ class Pair:
         can = "can be told apart" if self.told_apart else "cannot be told apart"
         return (
             f"{self.a} and {self.b} {can}: {interval_text(difference, '+.2f')} F1 over {seeds} seeds, "
-            f"p = {self.p_holm:.3f}; P({self.a} > {self.b}) = {interval_text(self.a_above_b, '.2f')}"
+            f"p = {self.p_holm:.3f}; P({self.a} > {self.b}) = {interval_text(self.a_above_b, '.2f')}{self._budgets()}"
+        )
+
+    def _budgets(self) -> str:
+        ours, theirs = self.updates
+        if max(ours, theirs) < UNEQUAL * min(ours, theirs):
+            return ""
+        return (
+            f". Beware: {self.a} made {ours:,.0f} updates and {self.b} {theirs:,.0f}; the difference may be that of "
+            "longer training"
         )
 
 
@@ -134,18 +151,17 @@ def interval_text(estimate: Estimate, form: str) -> str:
 def _finalist(contender: Contender, plan: FinalPlan, shelf: Shelf) -> Finalist:
     settings = _chosen(contender, plan, shelf)
     rerun = Spread.of([shelf.dev_score(training) or 0.0 for training in plan.reruns(contender, settings)])
-    scores = [shelf.test_f1(training, settings.main) for training in plan.retrained(contender, settings)]
+    retrained = plan.retrained(contender, settings)
+    scores = tuple(shelf.test_f1(training, settings.main) for training in retrained)
+    updates = fmean(shelf.updates(training) for training in retrained)
     gap = None if contender.searched is None else contender.searched - rerun.mean
-    return Finalist(contender.name, settings, contender.searched, rerun, gap, Spread.of(scores), tuple(scores))
+    return Finalist(contender.name, settings, contender.searched, rerun, gap, Spread.of(scores), scores, updates)
 
 
 def _pairs(contenders: Sequence[Contender], plan: FinalPlan, shelf: Shelf) -> list[Pair]:
     pairs = [_pair(a, b, plan, shelf) for a, b in combinations(contenders, 2)]
     adjusted = holm({place: pair.across.p for place, pair in enumerate(pairs) if pair.across.p is not None})
-    return [
-        Pair(pair.a, pair.b, pair.across, adjusted.get(place), pair.a_above_b, pair.within, pair.sentences)
-        for place, pair in enumerate(pairs)
-    ]
+    return [replace(pair, p_holm=adjusted.get(place)) for place, pair in enumerate(pairs)]
 
 
 def _pair(a: Contender, b: Contender, plan: FinalPlan, shelf: Shelf) -> Pair:
@@ -153,9 +169,11 @@ def _pair(a: Contender, b: Contender, plan: FinalPlan, shelf: Shelf) -> Pair:
     models = [plan.retrained(contender, _chosen(contender, plan, shelf)) for contender in (a, b)]
     counts = [[shelf.test_counts(training, main) for training in trainings] for trainings in models]
     f1_a, f1_b = ([shelf.test_f1(training, main) for training in trainings] for trainings in models)
+    updates = [fmean(shelf.updates(training) for training in trainings) for trainings in models]
     within = tuple(randomization_p(ours, theirs) for ours, theirs in zip(*counts, strict=True))
     sentences = bootstrap_difference(counts[0][0], counts[1][0])
-    return Pair(a.name, b.name, across_seeds(f1_a, f1_b), None, superiority(f1_a, f1_b), within, sentences)
+    across, above = across_seeds(f1_a, f1_b), superiority(f1_a, f1_b)
+    return Pair(a.name, b.name, across, None, above, within, sentences, (updates[0], updates[1]))
 
 
 def _chosen(contender: Contender, plan: FinalPlan, shelf: Shelf) -> TrialSettings:

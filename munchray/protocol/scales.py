@@ -6,7 +6,7 @@ A scale is a job file beside this one and what a job file does not hold.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from munchray.errors import InputError, Problem
@@ -20,7 +20,6 @@ class Scale:
         mains: the corpora that are main; the scores of the others are not reported.
         dev_main: the main corpus of Table 3.
         tuned: whether models are tuned over the grid; otherwise its first cell is taken, except for Table 3.
-        epochs: by regime, times ``max_epochs`` of the job.
         speed: tokens a second of one training, for estimates, and where that number comes from.
     """
 
@@ -29,7 +28,6 @@ class Scale:
     tuned: bool
     speed: float
     speed_source: str
-    epochs: Mapping[str, int] = field(default_factory=dict)
 
 
 SCALES: Mapping[str, Scale] = {
@@ -40,15 +38,12 @@ SCALES: Mapping[str, Scale] = {
         speed=20_000,
         speed_source="an assumption for one of four trainings on a GPU, never measured",
     ),
-    # Stack makes 7 stages of two updates a main batch, Iteration as many in one: with 14 and 7 times the epochs the
-    # others make as many updates. MultiTask passes as often over main; its one model serves all corpora.
     "reduced": Scale(
         mains=("ncbi-disease", "bc2gm", "s800"),
         dev_main="ncbi-disease",
         tuned=False,
         speed=5_000,
         speed_source="a core with 612 inputs, docs/speed.md",
-        epochs={"single_task": 14, "single_aux": 7, "concatenation": 7, "multi_task": 7},
     ),
 }
 

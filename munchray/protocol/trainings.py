@@ -97,6 +97,10 @@ class Shelf:
             self._scores[training] = macro_f1(list(dev.values()))
         return self._scores.get(training)
 
+    def updates(self, training: Training) -> int:
+        """How many a finished training made, in all its stages."""
+        return read_result(self.folder_of(training)).updates
+
     def test_counts(self, training: Training, corpus: str) -> list[Counts]:
         """Counts of every test sentence of a corpus."""
         return read_test(self.folder_of(training)).sentences[corpus]
