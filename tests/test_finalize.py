@@ -82,6 +82,7 @@ def test_the_winner_is_that_of_the_reruns_whatever_search_and_test_say(job):
     assert first.gap == pytest.approx(60.0 - first.rerun.mean)
     assert second.gap == pytest.approx(70.0 - second.rerun.mean)
     assert (alone.gap, alone.searched) == (None, None)
+    assert "can be told apart, single_task is better: -41.00" in report.verdicts[1]
     note_choice(job, plan, shelf)
     assert report.final_model == str(final_model(job) / "model")
     assert final_model(job) == shelf.folder_of(plan.retrained(plan.contenders[1], plan.contenders[1].candidates[0])[0])
@@ -102,7 +103,7 @@ def test_words_follow_the_spread(job):
     report, _ = finalized(job, plan, lambda s: 60.0 + (s.auxiliaries == best), test)
     apart, together = report.verdicts[1], report.verdicts[0]
     assert "trial 0000 and trial 0001 cannot be told apart: +0.00 (95 % interval" in together
-    assert "trial 0000 and single_task can be told apart: +10.00 (95 % interval" in apart
+    assert "trial 0000 and single_task can be told apart, trial 0000 is better: +10.00 (95 % interval" in apart
     assert "P(trial 0000 > single_task) = 1.00" in apart
     (pair,) = [p for p in report.pairs if (p.a, p.b) == ("trial 0000", "single_task")]
     assert pair.told_apart

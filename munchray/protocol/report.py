@@ -83,7 +83,8 @@ class Pair:
                 f"{self.a} and {self.b}: {difference.value:+.2f} F1 with one seed, which shows no spread; whether they "
                 f"can be told apart needs more (over test sentences alone p = {self.within[0]:.3f})"
             )
-        can = "can be told apart" if self.told_apart else "cannot be told apart"
+        better = self.a if difference.value > 0 else self.b
+        can = f"can be told apart, {better} is better" if self.told_apart else "cannot be told apart"
         return (
             f"{self.a} and {self.b} {can}: {interval_text(difference, '+.2f')} F1 over {seeds} seeds, "
             f"p = {self.p_holm:.3f}; P({self.a} > {self.b}) = {interval_text(self.a_above_b, '.2f')}{self._budgets()}"
