@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
-import signal
 import socket
 import subprocess
 import sys
@@ -103,29 +103,21 @@ class Cluster:
             f"--node-ip-address={host.address}",
             f"--dashboard-agent-listen-port={free_port()}",
         ]
-        before = self._raylets()
         node = subprocess.Popen(command, env=self.env, stdout=log, stderr=log, start_new_session=True)
         self.nodes.append(node)
         end = time.monotonic() + 90
-        while self._raylets() == before:
+        while "Ray runtime started" not in Path(log.name).read_text():  # then the head knows of it
             if node.poll() is not None or time.monotonic() > end:
                 self.close()
                 raise AssertionError(Path(log.name).read_text())
             time.sleep(0.3)
 
-    def _raylets(self):
-        """Process ids of the raylets of this cluster."""
-        found = set()
-        for process in psutil.process_iter(["name", "cmdline"]):
-            if process.info["name"] == "raylet" and any(self.address in word for word in process.info["cmdline"] or []):
-                found.add(process.pid)
-        return found
-
     def kill(self, number):
         """A node is gone, as if its power had failed."""
         node = psutil.Process(self.nodes[number].pid)
         for process in [node, *node.children(recursive=True)]:
-            process.kill()
+            with contextlib.suppress(psutil.NoSuchProcess):  # it went with another one
+                process.kill()
         self.nodes[number].wait()
 
     def start_anew(self):
@@ -149,7 +141,8 @@ class Cluster:
                 self.kill(number)
         for process in psutil.process_iter(["cmdline"]):  # agents outlive their raylet
             if any(str(self.folder) in word for word in process.info["cmdline"] or []):
-                process.send_signal(signal.SIGKILL)
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.kill()
 
 
 def tiny_job(folder):
