@@ -29,8 +29,7 @@ def run_lstm(lstm: nn.LSTM, inputs: Tensor, packing: Packing) -> Tensor:
         shape: (tokens, 2 * hidden_size)
     """
     if inputs.device.type != "cpu":
-        outputs: PackedSequence = lstm(PackedSequence(inputs, torch.tensor(packing.sizes)))[0]
-        return outputs.data
+        return by_torch(lstm, inputs, packing)
     precision = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else torch.float32
     input_weights, hidden_weights, *biases = (torch.stack(both) for both in zip(*lstm.all_weights, strict=True))
     with torch.autocast("cpu", enabled=False):
@@ -38,6 +37,17 @@ def run_lstm(lstm: nn.LSTM, inputs: Tensor, packing: Packing) -> Tensor:
             inputs.float(), input_weights, hidden_weights, biases[0] + biases[1], packing, precision
         )
     return result
+
+
+def by_torch(lstm: nn.LSTM, inputs: Tensor, packing: Packing) -> Tensor:
+    """`run_lstm` by torch's own LSTM in float32, which on a GPU is cuDNN.
+
+    Not under autocast: torch would run cuDNN's LSTM in float16 there, whatever type was asked for, and gradients that
+    nobody scales vanish in float16. cuDNN multiplies float32 in TF32 where the GPU has it.
+    """
+    with torch.autocast(inputs.device.type, enabled=False):
+        outputs: PackedSequence = lstm(PackedSequence(inputs.float(), torch.tensor(packing.sizes)))[0]
+    return outputs.data
 
 
 class _BiLSTM(torch.autograd.Function):
