@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -31,11 +33,11 @@ def toy_embedder(forward: bool = True, layers: int = 1, projection: int | None =
 
 def states_one_character_at_a_time(embedder: CharacterEmbedder, text: str) -> np.ndarray:
     """The judge: the state after each character of the text, read one by one in a batch of one."""
-    states, state = [], None
+    model, states, state = copy.deepcopy(embedder.model).cpu(), [], None
     with torch.no_grad():
         for character in text:
             number = embedder.alphabet.numbers.get(character, 0)
-            output, state = embedder.model(torch.tensor([[number]]), state)
+            output, state = model(torch.tensor([[number]]), state)
             states.append(output[0, 0].numpy())
     return np.stack(states)
 
@@ -72,6 +74,15 @@ def test_batches_windows_and_parts_do_not_change_the_features(forward, monkeypat
 def test_every_token_has_its_row_even_an_empty_one():
     shapes = [features.shape for features in toy_embedder().embed(SENTENCES)]
     assert shapes == [(len(tokens), 7) for tokens in SENTENCES]
+
+
+def test_a_gpu_reads_by_cudnn_in_whole_float32():
+    embedder, cudnn, seen = toy_embedder(), torch.backends.cudnn, []
+    embedder.model.register_forward_pre_hook(lambda *_: seen.append((cudnn.enabled, cudnn.allow_tf32)))
+    before = cudnn.enabled, cudnn.allow_tf32
+    list(embedder.embed([["no", "fever"]]))
+    assert seen == [(True, False)]
+    assert (cudnn.enabled, cudnn.allow_tf32) == before
 
 
 def test_saved_and_loaded_it_gives_identical_features(tmp_path):

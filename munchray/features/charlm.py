@@ -150,7 +150,7 @@ class CharacterEmbedder:
         features = np.empty((len(times), self.width), np.float32)
         part = max(1, BATCH_CHARACTERS // padded.shape[1])
         state = None
-        with torch.backends.cudnn.flags(allow_tf32=False):  # the same features on every device
+        with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):  # the same features on every device
             for begin in range(0, len(padded), part):
                 output, state = self.model(padded[begin : begin + part].to(self.model.encoder.weight.device), state)
                 rows = np.flatnonzero((begin <= times) & (times < begin + part))
