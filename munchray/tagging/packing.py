@@ -69,7 +69,7 @@ class Packing:
             return self, slice(None)
         tokens = np.flatnonzero(np.isin(self.sentences, sentences))
         device = self.mirror.device
-        return Packing(self.lengths[list(sentences)], device), torch.from_numpy(tokens).to(device)
+        return Packing(self.lengths[list(sentences)], device), torch.from_numpy(tokens).to(device, non_blocking=True)
 
     def pack(self, sentences: Sequence[np.ndarray]) -> np.ndarray:
         """Values per sentence and token, of any trailing shape, as packed values per token."""

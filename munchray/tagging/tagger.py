@@ -77,7 +77,8 @@ class Tagger(nn.Module):
             with reduced:
                 emissions = head.linear(hidden[tokens])
             nll = head.crf.negative_log_likelihood(emissions.float(), tags[tokens], own)
-            losses = losses.index_copy(0, torch.tensor(rows, device=losses.device), nll)
+            # Without waiting: a GPU must not stand still while the next kernels are launched.
+            losses = losses.index_copy(0, torch.tensor(rows).to(losses.device, non_blocking=True), nll)
         return losses
 
     @torch.inference_mode()
