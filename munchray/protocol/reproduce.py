@@ -82,7 +82,7 @@ def table_3(reading: Reading) -> Table:
         scores = {cell: reading.dev(known[cell]) if cell in known else None for cell in plan.grid}
         rows.append((model, *_dev_cells(plan, scores, printed.sorted_models[model], is_theirs)))
         missing += [f"{model} at {_cell_text(cell)}" for cell, score in scores.items() if score is None]
-    notes = ["One training a cell, as in the paper: there is no spread to tell these apart by."]
+    notes = ["One training a cell, as in the paper: no spread to tell these apart by; --set seed=2 makes another."]
     for cell in plan.grid:
         if order := reading.order(main, cell):
             notes.append(f"sorted order at {_cell_text(cell)}: {order_text(order)}")
