@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torch.nn.utils.rnn import PackedSequence
 
-from munchray.tagging.lstm import by_torch, run_lstm
+from munchray.tagging.lstm import run_lstm
 from munchray.tagging.packing import Packing
 
 BATCHES = {"uneven": [3, 9, 1, 4, 4], "one sentence": [6], "one token each": [1, 1, 1], "even": [5, 5]}
@@ -52,8 +52,7 @@ def test_bfloat16_products_stay_close_and_leave_float32_states_and_gradients():
     inputs, weights = torch.randn(sum(lengths), 16), torch.randn(sum(lengths), 16)
 
     def reduced(lstm, inputs):
-        with torch.autocast("cpu", torch.bfloat16):
-            return run_lstm(lstm, inputs, packing)
+        return run_lstm(lstm, inputs, packing, torch.bfloat16)
 
     exact = run(lambda lstm, inputs: run_lstm(lstm, inputs, packing), lstm, inputs, weights)
     for got, want in zip(run(reduced, lstm, inputs, weights), exact, strict=True):
@@ -62,25 +61,12 @@ def test_bfloat16_products_stay_close_and_leave_float32_states_and_gradients():
         assert (got - want).norm() < 0.02 * want.norm()
 
 
-def test_what_gpus_run_is_float32_under_autocast_too():
-    torch.manual_seed(0)
-    packing, lstm = Packing([3, 9, 1, 4]), nn.LSTM(16, 8, bidirectional=True)
-    inputs, weights = torch.randn(17, 16), torch.randn(17, 16)
-
-    def under_autocast(lstm, inputs):
-        with torch.autocast("cpu", torch.bfloat16):
-            return by_torch(lstm, inputs, packing)
-
-    exact = run(lambda lstm, inputs: run_lstm(lstm, inputs, packing), lstm, inputs, weights)
-    for got, want in zip(run(under_autocast, lstm, inputs, weights), exact, strict=True):
-        torch.testing.assert_close(got, want)
-
-
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 def test_a_gpu_gives_the_same_within_rounding():
     torch.manual_seed(0)
     lengths = [3, 9, 1, 4]
     lstm, inputs = nn.LSTM(16, 8, bidirectional=True), torch.randn(sum(lengths), 16)
     expected = run_lstm(lstm, inputs, Packing(lengths))
-    found = run_lstm(lstm.cuda(), inputs.cuda(), Packing(lengths, "cuda")).cpu()
-    torch.testing.assert_close(found, expected, atol=1e-3, rtol=1e-2)  # cuDNN may multiply in TF32
+    for precision in (torch.float32, torch.bfloat16):
+        found = run_lstm(lstm.cuda(), inputs.cuda(), Packing(lengths, "cuda"), precision).cpu()
+        torch.testing.assert_close(found, expected, atol=1e-3, rtol=1e-2)  # cuDNN may multiply in TF32

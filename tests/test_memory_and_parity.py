@@ -170,8 +170,7 @@ def test_emulated_bfloat16_rounds_operands_and_results_forward_and_backward():
     left, right = torch.randn(5, 8, requires_grad=True), torch.randn(8, 3)
     with parity.EmulatedBfloat16():
         assert torch.ops.mkldnn._is_mkldnn_bf16_supported()
-        with torch.autocast("cpu", torch.bfloat16):
-            product = left @ right
+        product = left.bfloat16() @ right.bfloat16()
         product.float().sum().backward()
 
     def rounded(values):

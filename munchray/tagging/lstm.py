@@ -16,45 +16,42 @@ from torch.autograd.function import once_differentiable
 from torch.nn.utils.rnn import PackedSequence
 
 from munchray.tagging.packing import Packing
+from munchray.tagging.products import (
+    add_batch_product,
+    batch_product,
+    for_few_rows,
+    make_room,
+    transposed_product,
+)
 
 
-def run_lstm(lstm: nn.LSTM, inputs: Tensor, packing: Packing) -> Tensor:
+def run_lstm(lstm: nn.LSTM, inputs: Tensor, packing: Packing, precision: torch.dtype = torch.float32) -> Tensor:
     """Hidden states of both directions, from zero states.
 
     Args:
         lstm: one bidirectional layer.
         inputs: shape: (tokens, width)
+        precision: of the matrix products on a CPU. cuDNN's are float32 (TF32 where the GPU has it): torch would run its
+            LSTM in float16 under autocast, whatever was asked for, where gradients that nobody scales vanish.
 
     Returns:
         shape: (tokens, 2 * hidden_size)
     """
     if inputs.device.type != "cpu":
-        return by_torch(lstm, inputs, packing)
-    precision = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else torch.float32
+        outputs: PackedSequence = lstm(PackedSequence(inputs, torch.tensor(packing.sizes)))[0]
+        return outputs.data
     input_weights, hidden_weights, *biases = (torch.stack(both) for both in zip(*lstm.all_weights, strict=True))
-    with torch.autocast("cpu", enabled=False):
-        result: Tensor = _BiLSTM.apply(  # type: ignore[no-untyped-call]
-            inputs.float(), input_weights, hidden_weights, biases[0] + biases[1], packing, precision
-        )
+    result: Tensor = _BiLSTM.apply(  # type: ignore[no-untyped-call]
+        inputs, input_weights, hidden_weights, biases[0] + biases[1], packing, precision
+    )
     return result
-
-
-def by_torch(lstm: nn.LSTM, inputs: Tensor, packing: Packing) -> Tensor:
-    """`run_lstm` by torch's own LSTM in float32, which on a GPU is cuDNN.
-
-    Not under autocast: torch would run cuDNN's LSTM in float16 there, whatever type was asked for, and gradients that
-    nobody scales vanish in float16. cuDNN multiplies float32 in TF32 where the GPU has it.
-    """
-    with torch.autocast(inputs.device.type, enabled=False):
-        outputs: PackedSequence = lstm(PackedSequence(inputs.float(), torch.tensor(packing.sizes)))[0]
-    return outputs.data
 
 
 class _BiLSTM(torch.autograd.Function):
     """Both directions as a batch of two; the backward one reads its tokens through the packing's mirror.
 
     Gates are in torch's order: input, forget, cell candidate, output. Matrix products are taken in ``precision``,
-    everything else in float32.
+    everything else in float32. What is multiplied has the rows of `make_room`.
     """
 
     @staticmethod
@@ -67,29 +64,32 @@ class _BiLSTM(torch.autograd.Function):
         packing: Packing,
         precision: torch.dtype,
     ) -> Tensor:
-        size = hidden_weights.shape[2]
-        inputs = torch.stack([inputs, inputs[packing.mirror]]).to(precision)
+        tokens, size = len(inputs), hidden_weights.shape[2]
+        both = make_room(2, tokens, inputs.shape[1], precision)
+        both[0, :tokens] = inputs
+        both[1, :tokens] = inputs[packing.mirror]
         input_weights, hidden_weights = input_weights.to(precision), hidden_weights.to(precision)
-        gates = _affine(inputs, input_weights, bias)
-        cells, squashed, hidden = (gates.new_empty(2, inputs.shape[1], size) for _ in range(3))
+        gates = batch_product(both, input_weights.transpose(1, 2))[:, :tokens].float().add_(bias.unsqueeze(1))
+        cells, squashed, hidden = (gates.new_empty(2, tokens, size) for _ in range(3))
         # Views of every step, made at once.
         steps = zip(*(packing.steps(t, 1) for t in (gates, cells, squashed, hidden)), strict=True)
-        moves = hidden_weights.transpose(1, 2)
+        moves = for_few_rows(hidden_weights.transpose(1, 2))
         cell_before = hidden_before = None
         for gate, cell, squash, state in steps:
             if hidden_before is not None:
-                _add_product(gate, hidden_before[:, : gate.shape[1]].to(precision), moves)
-            gate[..., : 2 * size].sigmoid_()
-            gate[..., 2 * size : 3 * size].tanh_()
-            gate[..., 3 * size :].sigmoid_()
+                add_batch_product(gate, hidden_before[:, : gate.shape[1]].to(precision), moves)
             into, keep, candidate, out = gate.chunk(4, 2)
+            # tanh(x) = 2 sigmoid(2 x) - 1, and torch's sigmoid takes a seventh of the time of its tanh.
+            candidate.mul_(2)
+            gate.sigmoid_()
+            candidate.mul_(2).sub_(1)
             torch.mul(into, candidate, out=cell)
             if cell_before is not None:
                 cell.addcmul_(keep, cell_before[:, : gate.shape[1]])
-            torch.tanh(cell, out=squash)
+            torch.mul(cell, 2, out=squash).sigmoid_().mul_(2).sub_(1)
             torch.mul(out, squash, out=state)
             cell_before, hidden_before = cell, state
-        ctx.save_for_backward(inputs, input_weights, hidden_weights, gates, cells, squashed, hidden)
+        ctx.save_for_backward(both, input_weights, hidden_weights, gates, cells, squashed, hidden)
         ctx.packing = packing
         return torch.cat([hidden[0], hidden[1].index_select(0, packing.mirror)], 1)
 
@@ -99,68 +99,71 @@ class _BiLSTM(torch.autograd.Function):
         inputs, input_weights, hidden_weights, gates, cells, squashed, hidden = ctx.saved_tensors
         packing, size, precision = ctx.packing, hidden.shape[2], inputs.dtype
         grad_hidden = torch.stack([grad[:, :size], grad[:, size:].index_select(0, packing.mirror)])
-        grad_gates = _gate_slopes(gates, cells, squashed, packing)
+        factors = make_room(2, len(grad), 4 * size, precision)
+        to_multiply = factors[:, : len(grad)]
+        grad_gates = to_multiply if precision == torch.float32 else torch.empty_like(gates)
+        _gate_slopes(gates, cells, squashed, packing, out=grad_gates)
         cell_slope = torch.addcmul(gates[..., 3 * size :], hidden, squashed, value=-1)  # out * (1 - tanh(cell)^2)
         keep = gates[..., size : 2 * size]
-        _through_time(grad_gates, grad_hidden, cell_slope, keep, hidden_weights, packing)
+        _through_time(grad_gates, to_multiply, grad_hidden, cell_slope, keep, hidden_weights, packing)
 
-        grad_gates = grad_gates.to(precision)
-        later = grad_gates[:, len(packing) :].transpose(1, 2)
-        before = hidden.index_select(1, packing.previous).to(precision)
-        grad_inputs = torch.bmm(grad_gates, input_weights).float()
+        # Zeros before first tokens: a product with part of the tokens would copy them all.
+        before = make_room(2, len(grad), size, precision)
+        before[:, : len(packing)] = 0
+        before[:, len(packing) : len(grad)] = hidden.index_select(1, packing.previous)
+        of_inputs = None
+        if ctx.needs_input_grad[0]:
+            ahead, back = batch_product(factors, input_weights)[:, : len(grad)].float()
+            of_inputs = ahead.add_(back.index_select(0, packing.mirror))
         return (
-            grad_inputs[0].add_(grad_inputs[1].index_select(0, packing.mirror)) if ctx.needs_input_grad[0] else None,
-            torch.bmm(grad_gates.transpose(1, 2), inputs).float(),
-            torch.bmm(later, before).float(),
-            grad_gates.sum(1, dtype=torch.float32),
+            of_inputs,
+            transposed_product(factors, inputs).float(),
+            transposed_product(factors, before).float(),
+            grad_gates.sum(1),
             None,
             None,
         )
 
 
-def _gate_slopes(gates: Tensor, cells: Tensor, squashed: Tensor, packing: Packing) -> Tensor:
+def _gate_slopes(gates: Tensor, cells: Tensor, squashed: Tensor, packing: Packing, out: Tensor) -> None:
     """What to multiply the gradient of the cell (first three gates) or of the hidden state (the last) with to have
-    that of each gate before its non-linearity. shape: (2, tokens, 4 * size)
+    that of each gate before its non-linearity. shape of ``out``: (2, tokens, 4 * size)
     """
     into, _, candidate, _ = gates.chunk(4, 2)
-    slopes = torch.addcmul(gates, gates, gates, value=-1)  # of the sigmoid; the candidate's is replaced below
-    of_into, of_keep, of_candidate, of_out = slopes.chunk(4, 2)
+    torch.addcmul(gates, gates, gates, value=-1, out=out)  # of the sigmoid; the candidate's is replaced below
+    of_into, of_keep, of_candidate, of_out = out.chunk(4, 2)
     first = len(packing)
     of_into.mul_(candidate)
     of_keep[:, first:].mul_(cells.index_select(1, packing.previous))
     of_keep[:, :first] = 0
     torch.addcmul(into, into, candidate * candidate, value=-1, out=of_candidate)
     of_out.mul_(squashed)
-    return slopes
 
 
 def _through_time(
-    grad_gates: Tensor, grad_hidden: Tensor, cell_slope: Tensor, keep: Tensor, hidden_weights: Tensor, packing: Packing
+    grad_gates: Tensor,
+    to_multiply: Tensor,
+    grad_hidden: Tensor,
+    cell_slope: Tensor,
+    keep: Tensor,
+    hidden_weights: Tensor,
+    packing: Packing,
 ) -> None:
-    """Turn slopes into gradients, from the last step to the first; ``grad_hidden`` collects what later steps add."""
-    size, precision = cell_slope.shape[2], hidden_weights.dtype
+    """Turn slopes into gradients, from the last step to the first; ``grad_hidden`` collects what later steps add.
+
+    ``to_multiply`` becomes the same in the precision of ``hidden_weights``, and may be the same tensor.
+    """
+    size, same = cell_slope.shape[2], to_multiply is grad_gates
     grad_cell = cell_slope.new_zeros(2, len(packing), size)
-    steps = [packing.steps(t, 1) for t in (grad_gates, grad_hidden, cell_slope, keep)]
+    steps = [packing.steps(t, 1) for t in (grad_gates, to_multiply, grad_hidden, cell_slope, keep)]
     for t in range(len(packing.sizes) - 1, -1, -1):
-        gate, state, slope, kept = (views[t] for views in steps)
+        gate, factor, state, slope, kept = (views[t] for views in steps)
         cell = grad_cell[:, : gate.shape[1]]
         cell.addcmul_(state, slope)
         gate[..., : 3 * size].view(2, -1, 3, size).mul_(cell.unsqueeze(2))
         gate[..., 3 * size :].mul_(state)
+        if not same:
+            factor.copy_(gate)
         if t:
-            _add_product(steps[1][t - 1][:, : gate.shape[1]], gate.to(precision), hidden_weights)
+            add_batch_product(steps[2][t - 1][:, : gate.shape[1]], factor, hidden_weights)
             cell.mul_(kept)
-
-
-def _affine(inputs: Tensor, weights: Tensor, bias: Tensor) -> Tensor:
-    """``inputs @ weights.T + bias`` in float32. shape: (2, tokens, 4 * size)"""
-    if inputs.dtype == torch.float32:
-        return torch.baddbmm(bias.unsqueeze(1), inputs, weights.transpose(1, 2))
-    return torch.bmm(inputs, weights.transpose(1, 2)).float().add_(bias.unsqueeze(1))
-
-
-def _add_product(target: Tensor, left: Tensor, right: Tensor) -> None:
-    if left.dtype == target.dtype:
-        target.baddbmm_(left, right)
-    else:
-        target.add_(torch.bmm(left, right))

@@ -13,6 +13,7 @@ from munchray.tagging.confidence import span_probabilities
 from munchray.tagging.crf import CRF
 from munchray.tagging.lstm import run_lstm
 from munchray.tagging.packing import Packing
+from munchray.tagging.products import linear
 
 
 class Tagger(nn.Module):
@@ -24,8 +25,8 @@ class Tagger(nn.Module):
         hidden_size: units of the LSTM each way.
         word_dropout: probability that a token's features are zeroed as a whole.
         locked_dropout: probability that a feature is zeroed for a whole sentence, before and after the LSTM.
-        precision: of the matrix products in training, ``float32`` or ``bfloat16``. Weights, the recursion's states and
-            the CRF are float32 in both, and so is decoding: what is scored is what is exported.
+        precision: of the large matrix products in training, ``float32`` or ``bfloat16``. Weights, the recursion's
+            states and the heads are float32 in both, and so is decoding: what is scored is what is exported.
     """
 
     def __init__(
@@ -66,17 +67,13 @@ class Tagger(nn.Module):
         Returns:
             shape: (batch,)
         """
-        reduced = torch.autocast(features.device.type, torch.bfloat16, enabled=self.precision == "bfloat16")
-        with reduced:
-            hidden = self.encode(features, packing)
-        losses = hidden.new_zeros(len(corpora), dtype=torch.float32)
+        hidden = self.encode(features, packing, torch.bfloat16 if self.precision == "bfloat16" else torch.float32)
+        losses = hidden.new_zeros(len(corpora))
         for corpus in dict.fromkeys(corpora):
             rows = [row for row, name in enumerate(corpora) if name == corpus]
             own, tokens = packing.select(rows)
             head = self._head(corpus)
-            with reduced:
-                emissions = head.linear(hidden[tokens])
-            nll = head.crf.negative_log_likelihood(emissions.float(), tags[tokens], own)
+            nll = head.crf.negative_log_likelihood(head.linear(hidden[tokens]), tags[tokens], own)
             # Without waiting: a GPU must not stand still while the next kernels are launched.
             losses = losses.index_copy(0, torch.tensor(rows).to(losses.device, non_blocking=True), nll)
         return losses
@@ -95,10 +92,10 @@ class Tagger(nn.Module):
         probabilities = span_probabilities(crf, names, emissions, packing, found)
         return [list(zip(*both, strict=True)) for both in zip(found, probabilities, strict=True)]
 
-    def encode(self, features: Tensor, packing: Packing) -> Tensor:
+    def encode(self, features: Tensor, packing: Packing, precision: torch.dtype = torch.float32) -> Tensor:
         """Shared representation of each token (Eq. 1-3). shape: (tokens, 2 * hidden_size)"""
         kept = self._drop_features(self._drop_words(features), packing)
-        hidden = run_lstm(self.lstm, self.reproject(kept), packing)
+        hidden = run_lstm(self.lstm, linear(self.reproject, kept, precision), packing, precision)
         return self._drop_features(hidden, packing)
 
     def _emissions(self, features: Tensor, packing: Packing, corpus: str) -> Tensor:
