@@ -10,13 +10,13 @@ Operations a token, a multiplication and an addition counted as two; D inputs, H
 The backward pass takes as many again for the gradients of the weights and as many for those of the layer's input,
 which the reprojection does not need: the features are frozen. The CRF, dropout, activations, clipping and the update
 are not counted; they take time and are no matrix products. The rate to compare with is the best of some products of
-square matrices and of the step's own shapes, measured in the same rounds.
+square matrices and of the step's own shapes, by torch's own choice and by oneDNN, measured in the same rounds.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -25,6 +25,7 @@ from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
 from benchmarks import bench, workload
+from munchray.tagging import products
 from munchray.training.machine import use_threads
 
 PRODUCT_SECONDS = 0.15  # of each shape, each round
@@ -102,15 +103,17 @@ def product_shapes(widths: Sequence[int], units: int, tokens: int) -> list[tuple
 
 
 def product_rate(shapes: Sequence[tuple[int, int, int]], dtype: torch.dtype) -> float:
-    """GFLOP/s of the best of the shapes."""
-    return max(_rate(torch.randn(n, k).to(dtype), torch.randn(k, m).to(dtype)) for n, k, m in shapes)
+    """GFLOP/s of the best of the shapes by the better library."""
+    ways = (torch.mm, products.product_by_onednn) if products.HAS_ONEDNN else (torch.mm,)
+    pairs = [(torch.randn(n, k).to(dtype), torch.randn(k, m).to(dtype)) for n, k, m in shapes]
+    return max(_rate(multiply, *pair) for multiply in ways for pair in pairs)
 
 
-def _rate(left: Tensor, right: Tensor) -> float:
-    out = left @ right
+def _rate(multiply: Callable[[Tensor, Tensor], Tensor], left: Tensor, right: Tensor) -> float:
+    multiply(left, right)
     started, done = time.perf_counter(), 0
     while (seconds := time.perf_counter() - started) < PRODUCT_SECONDS or not done:
-        torch.mm(left, right, out=out)
+        multiply(left, right)
         done += 1
     return 2 * left.shape[0] * left.shape[1] * right.shape[1] * done / seconds / 1e9
 

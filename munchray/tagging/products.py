@@ -45,7 +45,7 @@ def add_batch_product(target: Tensor, left: Tensor, right: Tensor) -> None:
     """Add the product of a batch to a float32 one."""
     if _by_onednn(left):
         for own, *factors in zip(target, left, right, strict=True):
-            own.add_(_product(*factors))
+            own.add_(product_by_onednn(*factors))
     elif left.dtype == target.dtype:
         target.baddbmm_(left, right)
     else:
@@ -62,6 +62,12 @@ def transposed_product(left: Tensor, right: Tensor) -> Tensor:
     if _by_onednn(left):  # which copies what is transposed on its left, and nothing on its right
         return _stacked_products(right.transpose(1, 2), left).transpose(1, 2)
     return torch.bmm(left.transpose(1, 2), right)
+
+
+def product_by_onednn(left: Tensor, right: Tensor) -> Tensor:
+    """``left @ right`` of two matrices of one type, without a gradient. shapes: (rows, inner), (inner, columns)"""
+    result: Tensor = torch.ops.mkldnn._linear_pointwise(left, right.t(), None, "none", [], "")
+    return result
 
 
 def linear(layer: nn.Linear, inputs: Tensor, precision: torch.dtype) -> Tensor:
@@ -107,9 +113,4 @@ def _by_onednn(left: Tensor) -> bool:
 
 
 def _stacked_products(left: Tensor, right: Tensor) -> Tensor:
-    return torch.stack([_product(*factors) for factors in zip(left, right, strict=True)])
-
-
-def _product(left: Tensor, right: Tensor) -> Tensor:
-    result: Tensor = torch.ops.mkldnn._linear_pointwise(left, right.t(), None, "none", [], "")
-    return result
+    return torch.stack([product_by_onednn(*factors) for factors in zip(left, right, strict=True)])
