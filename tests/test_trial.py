@@ -38,12 +38,14 @@ def dies_after(epochs):
 
 @pytest.mark.parametrize("regime", sorted(REGIMES))
 def test_every_regime_trains_with_falling_loss_and_leaves_a_whole_folder(regime, tmp_path):
-    settings = toy_settings(regime, AUXILIARIES.get(regime, ("a", "b")), max_epochs=6)
+    # With dropout the loss is noise from the second epoch on, and how it ends depends on the last bits of products.
+    alone = AUXILIARIES.get(regime, ("a", "b"))
+    settings = toy_settings(regime, alone, max_epochs=6, locked_dropout=0.0, word_dropout=0.0)
     result = run_trial(settings, toy_data(SIZES), tmp_path / "t")
     curve = read_epochs(tmp_path / "t")
     for stage in {report.stage for report in curve}:
         losses = [report.train_loss for report in curve if report.stage == stage]
-        assert losses[-1] < losses[0]
+        assert losses == sorted(losses, reverse=True)
     assert [report.epoch for report in curve] == list(range(1, len(curve) + 1))
     assert result == read_result(tmp_path / "t")
     assert sorted(path.name for path in (tmp_path / "t").iterdir()) == [
