@@ -48,8 +48,8 @@ embeddings: [{train: {subwords: 8}}]
 hidden_size: 16
 batch_size: 5
 learning_rate: 1.0
-max_epochs: 10
-max_sentences: {train: 40, dev: 40}
+max_epochs: 30
+max_sentences: {train: 80, dev: 40}
 checkpoint_minutes: 0.01
 """
 
