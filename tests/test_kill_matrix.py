@@ -28,15 +28,15 @@ from munchray.training.trial import run_trial
 
 pytestmark = [pytest.mark.slow, pytest.mark.kills]
 
-EPOCHS = 10  # a stage
+EPOCHS = 30  # a stage, so that it lasts for several checkpoints on a fast machine too
 FULL, NODE = "storage full for five seconds", "worker node killed"
 FULL_SECONDS = 5  # in which a trial would end
-JOB = """
+JOB = f"""
 name: night
 main: sample-disease-1
 auxiliaries: [sample-disease-2, sample-gene-1, sample-species-1]
 regime: stack
-search_space: {order: {of: auxiliaries, length: 2}}
+search_space: {{order: {{of: auxiliaries, length: 2}}}}
 first_orders:  # all begin differently, so every stage is trained and none reused
 - [sample-disease-2, sample-gene-1]
 - [sample-gene-1, sample-species-1]
@@ -44,12 +44,12 @@ first_orders:  # all begin differently, so every stage is trained and none reuse
 sampler: grid
 trials: 3
 concurrent_trials: 1
-embeddings: [{train: {subwords: 8}}]
+embeddings: [{{train: {{subwords: 8}}}}]
 hidden_size: 16
 batch_size: 5
 learning_rate: 1.0
-max_epochs: 30
-max_sentences: {train: 80, dev: 40}
+max_epochs: {EPOCHS}
+max_sentences: {{train: 40, dev: 40}}
 checkpoint_minutes: 0.01
 """
 
