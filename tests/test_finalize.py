@@ -110,6 +110,17 @@ def test_words_follow_the_spread(job):
     assert pair.p_holm >= pair.across.p
 
 
+@pytest.mark.parametrize(("dev_alone", "said"), [(61.0, True), (60.0, False)])
+def test_a_baseline_that_does_better_on_dev_is_named_and_changes_no_choice(job, dev_alone, said):
+    searched(job, [70.0])
+    plan = make_plan(job, 1, 3, ["single_task", "multi_task"])
+    dev = {"single_task": dev_alone, "multi_task": 50.0}
+    report, _ = finalized(job, plan, lambda s: dev.get(s.regime, 60.0), lambda s: 99.0 - dev.get(s.regime, 60.0))
+    assert [line.split(" ", 3)[:3] for line in report.ahead] == [["On", "dev", "single_task"]] * said
+    assert all("61.00 ± 0.00 against 60.00 ± 0.00" in line for line in report.ahead)
+    assert report.winner == "trial 0000"
+
+
 @pytest.mark.parametrize(
     ("schedule", "stack", "single_task", "single_aux", "told"),
     [

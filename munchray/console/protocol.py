@@ -16,7 +16,7 @@ if TYPE_CHECKING:  # the command line starts without torch, optuna and ray
     from munchray.protocol.cost import Listing
     from munchray.protocol.report import Finalist, Report
     from munchray.protocol.reproduce import Table
-    from munchray.protocol.statistics import Estimate, Spread
+    from munchray.protocol.statistics import Estimate
 
 
 class TrainingsView(SearchView):
@@ -51,8 +51,8 @@ def show_report(report: Report) -> None:
     ]
     heads = ("pair on test", "difference", "p (Holm)", "P(A > B)", "seeds with p < .05 over sentences")
     terminal.table("Pairs, with 95 % intervals", heads, rows)
-    for verdict in report.verdicts:
-        terminal.out.print(Text(verdict))
+    for line in (*report.verdicts, *report.ahead):
+        terminal.out.print(Text(line))
     if len(report.seeds) == 1:
         terminal.out.print(Text("One seed shows no spread: --seeds 5 would."))
     terminal.out.print(Text(f"\nFinal model: {report.winner}, in {report.final_model}"))
@@ -115,20 +115,15 @@ def estimate(value: Estimate, form: str) -> str:
     return f"{value.value:{form}} ({value.low:{form}} to {value.high:{form}})"
 
 
-def spread(value: Spread) -> str:
-    """``71.20 ± 0.80``; a single seed has no spread."""
-    return f"{value.mean:.2f}" if value.sd is None else f"{value.mean:.2f} ± {value.sd:.2f}"
-
-
 def _line(finalist: Finalist) -> tuple[str, ...]:
     return (
         finalist.name,
         f"{finalist.settings.learning_rate:g}",
         str(finalist.settings.batch_size),
         "-" if finalist.searched is None else f"{finalist.searched:.2f}",
-        spread(finalist.rerun),
+        str(finalist.rerun),
         "-" if finalist.gap is None else f"{finalist.gap:+.2f}",
-        spread(finalist.test),
+        str(finalist.test),
         f"{finalist.test.best:.2f}",
         f"{finalist.updates:,.0f}",
         " > ".join(finalist.settings.auxiliaries) or "(no auxiliary)",

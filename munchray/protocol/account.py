@@ -10,6 +10,7 @@ from typing import Any
 
 from munchray.files import read_json
 from munchray.protocol.finalize import final_folder
+from munchray.protocol.statistics import Spread
 from munchray.protocol.trainings import Shelf, known_data
 from munchray.search.account import curve_point, final_metrics, params_of, tracker_of
 from munchray.search.search import search_folder, search_id
@@ -128,6 +129,5 @@ def _test_metrics(folder: Path, settings: TrialSettings) -> Mapping[str, float]:
 
 def _in_a_line(report: Mapping[str, Any]) -> str:
     """``trial 0003: test F1 70.12 ± 0.80, seeds: 5``."""
-    test = report["finalists"][0]["test"]
-    spread = "" if test["sd"] is None else f" ± {test['sd']:.2f}"
-    return f"{report['winner']}: test F1 {test['mean']:.2f}{spread}, seeds: {test['seeds']}"
+    test = Spread(**report["finalists"][0]["test"])
+    return f"{report['winner']}: test F1 {test}, seeds: {test.seeds}"

@@ -87,7 +87,8 @@ class Pair:
         can = f"can be told apart, {better} is better" if self.told_apart else "cannot be told apart"
         return (
             f"{self.a} and {self.b} {can}: {interval_text(difference, '+.2f')} F1 over {seeds} seeds, "
-            f"p = {self.p_holm:.3f}; P({self.a} > {self.b}) = {interval_text(self.a_above_b, '.2f')}{self._budgets()}"
+            f"p = {self.p_holm:.3f} after Holm's correction; "
+            f"P({self.a} > {self.b}) = {interval_text(self.a_above_b, '.2f')}{self._budgets()}"
         )
 
     def _budgets(self) -> str:
@@ -102,13 +103,20 @@ class Pair:
 
 @dataclass(frozen=True)
 class Report:
-    """All of a finalize. ``finalists``: those of the search by their re-runs, then the baselines."""
+    """All of a finalize.
+
+    Args:
+        finalists: those of the search by their re-runs, then the baselines.
+        verdicts: what can be told apart from the winner on test.
+        ahead: the baselines that did better than the winner on dev, in words.
+    """
 
     main: str
     seeds: tuple[int, ...]
     finalists: tuple[Finalist, ...]
     pairs: tuple[Pair, ...]
     verdicts: tuple[str, ...]
+    ahead: tuple[str, ...]
     winner: str
     rule: str
     final_model: str
@@ -139,7 +147,9 @@ def make_report(plan: FinalPlan, shelf: Shelf) -> Report:
     winner, main = ordered[0], finalists[0].settings.main
     model = shelf.folder_of(plan.retrained(winner, winner.candidates[0])[0]) / "model"
     verdicts = tuple(pair.verdict() for pair in pairs if pair.a == winner.name)
-    return Report(main, plan.seeds, finalists, tuple(pairs), verdicts, winner.name, RULE, str(model))
+    baselines = finalists[len(plan.contenders) :]
+    ahead = tuple(_ahead(each, finalists[0]) for each in baselines if each.rerun.mean > finalists[0].rerun.mean)
+    return Report(main, plan.seeds, finalists, tuple(pairs), verdicts, ahead, winner.name, RULE, str(model))
 
 
 def interval_text(estimate: Estimate, form: str) -> str:
@@ -157,6 +167,13 @@ def _finalist(contender: Contender, plan: FinalPlan, shelf: Shelf) -> Finalist:
     updates = fmean(shelf.updates(training) for training in retrained)
     gap = None if contender.searched is None else contender.searched - rerun.mean
     return Finalist(contender.name, settings, contender.searched, rerun, gap, Spread.of(scores), scores, updates)
+
+
+def _ahead(baseline: Finalist, winner: Finalist) -> str:
+    return (
+        f"On dev {baseline.name} does better than the final model's setting: {baseline.rerun} against {winner.rerun}. "
+        "Its models are runs of this search in MLflow; munchray export RUN takes one"
+    )
 
 
 def _pairs(contenders: Sequence[Contender], plan: FinalPlan, shelf: Shelf) -> list[Pair]:

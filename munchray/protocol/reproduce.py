@@ -128,7 +128,7 @@ def table_6(reading: Reading) -> Table:
     for name, system in published().earlier.items():
         absent = [corpus for corpus in system.f1 if corpus not in plan.mains]
         ours = [None if absent else reading.macro_over(model, list(system.f1)) for model in TABLES[6]]
-        shown = [_spread_text(each) if each else "-" for each in ours]
+        shown = [str(each) if each else "-" for each in ours]
         rows.append(
             (
                 f"{name} ({system.source})",
@@ -225,11 +225,7 @@ def _number(value: float | None) -> str:
 
 
 def _spread(scores: dict[int, float]) -> str:
-    return _spread_text(Spread.of(list(scores.values()))) if scores else "-"
-
-
-def _spread_text(value: Spread) -> str:
-    return f"{value.mean:.2f}" if value.sd is None else f"{value.mean:.2f} ± {value.sd:.2f}"
+    return str(Spread.of(list(scores.values()))) if scores else "-"
 
 
 def _interval(gain: AcrossSeeds | None) -> str:

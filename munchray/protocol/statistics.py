@@ -41,6 +41,10 @@ class Spread:
         sd = float(np.std(scores, ddof=1)) if len(scores) > 1 else None
         return cls(float(np.mean(scores)), sd, max(scores), len(scores))
 
+    def __str__(self) -> str:
+        """``71.20 ± 0.80``."""
+        return f"{self.mean:.2f}" if self.sd is None else f"{self.mean:.2f} ± {self.sd:.2f}"
+
 
 @dataclass(frozen=True)
 class Estimate:
