@@ -30,6 +30,7 @@ ROOMS = [
     "errors",
     "files",
     "disk",
+    "stopping",
     "seeds",
     "orders",
     "storage",

@@ -13,6 +13,7 @@ from munchray.cli.models import evaluate, export, predict, register
 from munchray.cli.protocol import finalize, reproduce
 from munchray.cli.search import results, search, stages, sync
 from munchray.cli.train import embed, train
+from munchray.stopping import expect_the_end, heed_ctrl_c
 
 app = typer.Typer(
     cls=Commands,
@@ -48,4 +49,8 @@ for command in COMMANDS:
 
 def main() -> None:
     """Entry point."""
-    app(prog_name="munchray")
+    heed_ctrl_c()
+    try:
+        app(prog_name="munchray")
+    finally:
+        expect_the_end()

@@ -26,6 +26,7 @@ from munchray.files import Stillness
 from munchray.search import worker
 from munchray.search.search import Handout
 from munchray.settings import Job
+from munchray.stopping import left_to_tune
 from munchray.storage.place import Place
 from munchray.training.data import DataSpec
 from munchray.training.record import EpochReport
@@ -105,7 +106,8 @@ def run_with(search: Trials, trainable: Any) -> None:
     """
     halted = Halted()
     if search.trials_left > 0:
-        _tuner(search, trainable, halted).fit()
+        with left_to_tune():
+            _tuner(search, trainable, halted).fit()
     if not search.close():
         if halted.reason:
             raise WorkError(halted.reason)
