@@ -25,7 +25,7 @@ from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
 from benchmarks import bench, workload
-from munchray.tagging import products
+from munchray.tagging import matmul
 from munchray.training.machine import use_threads
 
 PRODUCT_SECONDS = 0.15  # of each shape, each round
@@ -104,7 +104,7 @@ def product_shapes(widths: Sequence[int], units: int, tokens: int) -> list[tuple
 
 def product_rate(shapes: Sequence[tuple[int, int, int]], dtype: torch.dtype) -> float:
     """GFLOP/s of the best of the shapes by the better library."""
-    ways = (torch.mm, products.product_by_onednn) if products.HAS_ONEDNN else (torch.mm,)
+    ways = (torch.mm, matmul.product_by_onednn) if matmul.HAS_ONEDNN else (torch.mm,)
     pairs = [(torch.randn(n, k).to(dtype), torch.randn(k, m).to(dtype)) for n, k, m in shapes]
     return max(_rate(multiply, *pair) for multiply in ways for pair in pairs)
 

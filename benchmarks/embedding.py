@@ -15,7 +15,7 @@ from tempfile import TemporaryDirectory
 from benchmarks import bench, workload
 from munchray.features import store
 from munchray.features.sources import Sentences, parse_embedding, sources_of
-from munchray.storage.place import Place
+from munchray.storage.path import StoragePath
 from munchray.training.machine import use_threads
 
 MODELS = ("charlm-forward.pt", "charlm-backward.pt")
@@ -56,14 +56,14 @@ def ours(tokens: Sentences, files: Sequence[Path], folder: Path) -> bench.Conten
     """Builds a fresh feature store every time."""
     entries = [str(path) if path.suffix == ".pt" else f"fasttext:{path}" for path in files]
     specs = [parse_embedding(entry, "--embeddings") for entry in entries]
-    sources = sources_of(specs, lambda: tokens, Place.at(folder / "kept"), _hush)
+    sources = sources_of(specs, lambda: tokens, StoragePath.at(folder / "kept"), _hush)
     for source in sources:
         source.open()
 
     def tokens_per_second() -> float:
         with TemporaryDirectory(dir=folder) as fresh:
             started = time.perf_counter()
-            store.build(tokens, sources, Place.at(fresh), _hush)
+            store.build(tokens, sources, StoragePath.at(fresh), _hush)
             return sum(map(len, tokens)) / (time.perf_counter() - started)
 
     return tokens_per_second

@@ -19,7 +19,7 @@ from benchmarks import bench
 from munchray.corpora.catalogue import find_corpus, load_split
 from munchray.corpora.tags import Span, iob2_to_iobes, spans_of, spans_to_iob2
 from munchray.models.bundle import Model
-from munchray.tagging.packing import Packing
+from munchray.tagging.packed_batch import PackedBatch
 from munchray.training.machine import use_threads
 
 Case = tuple[str, Sequence[Sequence[str]], Sequence[Sequence[Span]]]
@@ -64,7 +64,7 @@ def own_answers(
     is_iobes = any(name.startswith("E-") for name in names)
     tags, loss = [], 0.0
     for words, spans in zip(sentences, gold, strict=True):
-        packing = Packing([len(words)])
+        packing = PackedBatch([len(words)])
         features = model._features([words], packing)
         tags += tagger.decode(features, packing, model.main)
         row = spans_to_iob2(spans, len(words))

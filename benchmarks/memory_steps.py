@@ -80,7 +80,7 @@ def imported(with_ray: bool) -> Iterator[str]:
     torch.set_num_threads(1)
     yield "torch"
     if with_ray:
-        import munchray.search.worker
+        import munchray.tuning.worker
     import munchray.training.trial  # noqa: F401
 
     yield "our code"
@@ -96,8 +96,8 @@ def trained(work: Path) -> Iterator[str]:
     tagger = trial.new_tagger(settings, data)
     yield "tagger"
     lengths = {name: split.lengths.tolist() for name, split in data.train.items()}
-    material = curriculum.Material(lengths, settings.batch_size, settings.batching, settings.seed)
-    stage = curriculum.stages(settings.regime, settings.main, settings.auxiliaries, material)[-1]
+    source = curriculum.Material(lengths, settings.batch_size, settings.batching, settings.seed)
+    stage = curriculum.stages(settings.regime, settings.main, settings.auxiliaries, source)[-1]
     batches = islice(next(stage.epochs()), updates)
     loop.train_epoch(tagger, batches, data.train, settings, settings.learning_rate, ("memory",), lambda: None)
     yield "after training"

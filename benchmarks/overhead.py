@@ -24,8 +24,8 @@ from typing import Any
 from benchmarks import bench
 from munchray.settings import load_job
 from munchray.settings.training import TrialSettings
-from munchray.tagging.scoring import Counts
-from munchray.training.record import EpochReport, StageResult, TrialResult, read_epochs, write_result
+from munchray.tagging.scoring import SpanCounts
+from munchray.training.trial_results import EpochReport, StageResult, TrialResult, read_epochs, write_result
 
 AT_ONCE = 2
 SIDES = ("Tune alone", "Tune alone, processes reused", "munchray random", "munchray tpe", "munchray order_gp")
@@ -132,8 +132,8 @@ def alone(trials: int, folder: Path, *, reuse: bool) -> dict[str, float]:
 def ours(trials: int, folder: Path, *, sampler: str) -> dict[str, float]:
     """The product's own search with a formula in the place of a training."""
     from munchray.cluster import nodes
-    from munchray.search import tuner
-    from munchray.search.search import Search
+    from munchray.tuning import tuner
+    from munchray.tuning.search import Search
 
     folder.mkdir(parents=True)
     (folder / "job.yaml").write_text(ORDERS, encoding="utf-8")
@@ -161,7 +161,7 @@ def formula(config: Mapping[str, Any]) -> None:
     settings, folder = TrialSettings(**config["settings"]), Path(config["folder"])
     value = value_of(settings.learning_rate)
     right = round(10 * value)
-    counts = Counts(tp=right, fp=1000 - right, fn=1000 - right)
+    counts = SpanCounts(tp=right, fp=1000 - right, fn=1000 - right)
     stages = [
         StageResult(settings.auxiliaries[:length], counts.f1 - 3.0 * (len(settings.auxiliaries) - length), 10 * length)
         for length in range(1, len(settings.auxiliaries) + 1)

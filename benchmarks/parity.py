@@ -35,8 +35,8 @@ from munchray.settings import Job, TrialSettings, load_job
 from munchray.training.data import DataSpec
 from munchray.training.inputs import prepare
 from munchray.training.machine import use_threads
-from munchray.training.record import read_result
 from munchray.training.trial import run_trial
+from munchray.training.trial_results import read_result
 
 JOB = bench.FOLDER.parent / "jobs" / "ncbi_disease_cpu.yaml"
 SAME_FOR_ALL = (

@@ -29,12 +29,12 @@ import numpy as np
 
 from benchmarks import bench
 from munchray.files import write_json
-from munchray.search import account
-from munchray.search.search import Handout, Search
 from munchray.settings import Job, TrialSettings, load_job
-from munchray.tagging.scoring import Counts
-from munchray.tracking import mlflow_door, tracker
-from munchray.training.record import EpochReport, StageResult, TrialResult, append_epoch, write_result
+from munchray.tagging.scoring import SpanCounts
+from munchray.tracking import mlflow_client, tracker
+from munchray.training.trial_results import EpochReport, StageResult, TrialResult, append_epoch, write_result
+from munchray.tuning import account
+from munchray.tuning.search import Search, TrialAssignment
 
 JOB = """
 main: sample-disease-1
@@ -116,7 +116,7 @@ class Simulation:
         self._rng = np.random.default_rng(1)
         self._stages: dict[Stage, float] = {}  # when each is, or will be, trained
         self._scores: dict[Stage, float] = {}
-        self._running: dict[int, Handout] = {}
+        self._running: dict[int, TrialAssignment] = {}
         self._events: list[tuple[float, int, int, EpochReport | None]] = []
         self._sequence = itertools.count()  # of equal times the first
         self._spent = Spent()
@@ -164,13 +164,13 @@ class Simulation:
         """A trial for every free slot."""
         while len(self._running) < self._options.slots and search.trials_left > 0:
             with self._spent.on("suggest"):
-                trial = search.hand_out()
+                trial = search.next_assignment()
             if trial is None:
                 return
             self._running[trial.number] = trial
             self._plan(trial, now)
 
-    def _plan(self, trial: Handout, now: float) -> None:
+    def _plan(self, trial: TrialAssignment, now: float) -> None:
         """All reports of a trial: stages that are there cost nothing, those that others train are waited for."""
         at, updates, epoch = now, 0, 0
         for length, stage in enumerate(_stages_of(trial.settings), start=1):
@@ -206,14 +206,14 @@ class Simulation:
         self._fill(search, now)
         return 1
 
-    def _finish(self, trial: Handout) -> None:
+    def _finish(self, trial: TrialAssignment) -> None:
         """What the worker of a trial leaves."""
         stages = [
             StageResult(stage[1], self._score(stage), 100 * length)
             for length, stage in enumerate(_stages_of(trial.settings), start=1)
         ]
         right = round(10 * stages[-1].dev_f1)
-        counts = Counts(right, 1000 - right, 1000 - right)
+        counts = SpanCounts(right, 1000 - right, 1000 - right)
         trial.folder.mkdir(parents=True, exist_ok=True)
         write_json(trial.folder / "settings.json", trial.settings.model_dump(mode="json"))
         write_result(trial.folder, TrialResult({trial.settings.main: counts}, [], stages, 700, 1.0, "simulated"))
@@ -236,11 +236,11 @@ class Simulation:
     @contextmanager
     def _requests_counted(self) -> Iterator[None]:
         """Every call of the MLflow store that a server would get as a request or more."""
-        with patch.multiple(mlflow_door.Store, **{name: self._counted(name) for name in REQUESTS}):
+        with patch.multiple(mlflow_client.MLflowStore, **{name: self._counted(name) for name in REQUESTS}):
             yield
 
     def _counted(self, name: str) -> Callable[..., object]:
-        method = getattr(mlflow_door.Store, name)
+        method = getattr(mlflow_client.MLflowStore, name)
 
         def call(*arguments: object) -> object:
             self._spent.counts["requests"] += 1

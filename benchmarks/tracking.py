@@ -18,8 +18,8 @@ from mlflow.entities import Metric
 from mlflow.tracking import MlflowClient
 
 from benchmarks import bench
-from munchray.search.account import EPOCH_METRICS
 from munchray.tracking.tracker import Tracker, default_uri
+from munchray.tuning.account import EPOCH_METRICS
 
 SIZE = 256  # of the matrices
 Tell = Callable[[int, int], None]

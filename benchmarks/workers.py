@@ -14,8 +14,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from benchmarks import bench, threads, workload
-from munchray.search.results import ranking
 from munchray.settings import load_job
+from munchray.tuning.ranking import ranking
 
 JOB = """
 name: workers

@@ -14,13 +14,13 @@ from munchray.corpora import samples
 from munchray.corpora.catalogue import CorpusSource, data_folder, find_corpus, load_split
 from munchray.corpora.reader import Sentence
 from munchray.features import store
-from munchray.features.sources import Sentences, Source
+from munchray.features.sources import EmbeddingSource, Sentences
 from munchray.files import digest
 from munchray.seeds import generator, seed_of
 from munchray.settings import TrialSettings
-from munchray.storage.place import Place
+from munchray.storage.path import StoragePath
 from munchray.training import loop, trial
-from munchray.training.curriculum import Material, stages
+from munchray.training.curriculum import BatchSource, stages
 from munchray.training.data import DataSpec, TrialData, content_digest
 
 REAL = "ncbi-disease"
@@ -128,11 +128,11 @@ def trial_data(splits: Mapping[str, Sequence[Sentence]], vectors: Vectors, folde
         splits: ``train``, and ``dev`` where something is scored.
         scheme: ``iobes`` or ``iob2``.
     """
-    corpus, features = folder / digest(content_digest(splits)), Place.at(folder / "store")
+    corpus, features = folder / digest(content_digest(splits)), StoragePath.at(folder / "store")
     corpus.mkdir(exist_ok=True)
     for name, texts in splits.items():
         (corpus / f"{name}.tsv").write_text("\n".join(map(_columns, texts)), encoding="utf-8")
-        store.build([s.tokens for s in texts], [Source(vectors.fingerprint, lambda: vectors)], features, _hush)
+        store.build([s.tokens for s in texts], [EmbeddingSource(vectors.fingerprint, lambda: vectors)], features, _hush)
     source = CorpusSource(MAIN, "benchmark", corpus, scheme="iob2")
     contents = {MAIN: content_digest(splits)}
     spec = DataSpec({MAIN: source}, {}, (vectors.fingerprint,), features, contents, {MAIN: tuple(splits)})
@@ -148,8 +148,8 @@ class Training:
         self.tagger = trial.new_tagger(chosen, data)
         self._updates = updates
         lengths = {name: split.lengths.tolist() for name, split in data.train.items()}
-        material = Material(lengths, chosen.batch_size, chosen.batching, chosen.seed)
-        (stage,) = stages(chosen.regime, chosen.main, (), material)
+        source = BatchSource(lengths, chosen.batch_size, chosen.batching, chosen.seed)
+        (stage,) = stages(chosen.regime, chosen.main, (), source)
         self._epochs = enumerate(stage.epochs())
 
     def epoch(self) -> loop.EpochLoss:

@@ -3,10 +3,10 @@
 from pathlib import Path
 
 from munchray.files import write_json
-from munchray.search.search import search_folder, trial_folder
-from munchray.search.study import Study
-from munchray.tagging.scoring import Counts
-from munchray.training.record import EpochReport, TrialResult, write_epochs, write_result
+from munchray.tagging.scoring import SpanCounts
+from munchray.training.trial_results import EpochReport, TrialResult, write_epochs, write_result
+from munchray.tuning.search import search_folder, trial_folder
+from munchray.tuning.study import Study
 
 JOB = """
 main: sample-disease-1
@@ -22,7 +22,7 @@ embeddings: [{train: {characters: forward}}]
 def counts_of(f1):
     """A thousand gold spans and as many found: F1 to a tenth of a percent."""
     right = round(10 * f1)
-    return Counts(right, 1000 - right, 1000 - right)
+    return SpanCounts(right, 1000 - right, 1000 - right)
 
 
 def write_trial(folder, settings, dev_f1, corpora=None, updates=9):
@@ -34,9 +34,9 @@ def write_trial(folder, settings, dev_f1, corpora=None, updates=9):
     write_result(folder, TrialResult(dev, list(dev.values())[:1], [], updates, 1.5, "digest"))
 
 
-def finish(shelf, training, dev_f1=None, test_f1=50.0, updates=9):
+def finish(store, training, dev_f1=None, test_f1=50.0, updates=9):
     """A finished training: ``dev_f1`` after training on train, ``test_f1`` after training on train and dev."""
-    settings, folder = training.settings, shelf.folder_of(training)
+    settings, folder = training.settings, store.folder_of(training)
     corpora = [settings.main, *(settings.auxiliaries if settings.regime == "multi_task" else ())]
     if not (folder / "result.json").exists():
         write_trial(folder, settings, dev_f1 if settings.trained_on == "train" else None, corpora, updates)
@@ -46,11 +46,11 @@ def finish(shelf, training, dev_f1=None, test_f1=50.0, updates=9):
         write_json(folder / "test.json", {"data": dict.fromkeys(corpora, "test"), "sentences": sentences})
 
 
-def finish_all(plan, shelf, dev=lambda settings: 50.0, test=lambda settings: 50.0, updates=lambda settings: 9):
+def finish_all(plan, store, dev=lambda settings: 50.0, test=lambda settings: 50.0, updates=lambda settings: 9):
     """Every training of a plan, by formulas over its settings."""
-    while left := [training for training in dict.fromkeys(plan(shelf)) if not shelf.finished(training)]:
+    while left := [training for training in dict.fromkeys(plan(store)) if not store.finished(training)]:
         for training in left:
-            finish(shelf, training, dev(training.settings), test(training.settings), updates(training.settings))
+            finish(store, training, dev(training.settings), test(training.settings), updates(training.settings))
 
 
 def searched(job, scores):

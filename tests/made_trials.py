@@ -1,7 +1,7 @@
 """Finished trials made of numbers, for tests of what is said about them."""
 
-from munchray.search.results import RankedTrial, Ranking
-from munchray.training.record import StageResult
+from munchray.training.trial_results import StageResult
+from munchray.tuning.ranking import RankedTrial, Ranking
 
 UPDATES = 100  # of a stage
 

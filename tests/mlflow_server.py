@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from mlflow.tracking import MlflowClient
 
-from munchray.training.record import read_epochs
+from munchray.training.trial_results import read_epochs
 
 
 def free_port() -> int:

@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 
 
-def heed_ctrl_c():
+def install_sigint():
     """Run in a child before it starts: pytest's workers ignore Ctrl-C, and a child would inherit that."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 

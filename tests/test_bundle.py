@@ -13,7 +13,7 @@ from munchray.corpora.tags import iobes_to_iob2, spans_of
 from munchray.errors import InputError
 from munchray.models import bundle
 from munchray.models.bundle import Model, export_model
-from munchray.tagging.packing import Packing
+from munchray.tagging.packed_batch import PackedBatch
 from munchray.tagging.weights import load_model
 from munchray.training.inputs import open_embedders
 
@@ -31,7 +31,7 @@ def decoded_in_the_trial(small_model, split):
     data = small_model.data.open(small_model.job.first_trial())
     opened = (data.train if split == "train" else data.dev)[main]
     for place in range(len(opened.lengths)):
-        alone = Packing([opened.lengths[place]])
+        alone = PackedBatch([opened.lengths[place]])
         features = opened.features.tokens(alone.sentences + place, alone.positions)
         (path,) = tagger.decode(torch.from_numpy(features).float(), alone, main)
         yield iobes_to_iob2(path)

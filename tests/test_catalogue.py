@@ -12,7 +12,7 @@ from munchray.corpora.catalogue import (
     SPLITS,
     TABLE_1,
     CorpusSource,
-    Counts,
+    SplitCounts,
     check,
     check_split,
     count,
@@ -75,7 +75,7 @@ def test_an_own_corpus_is_read_and_limited(own):
     assert [len(load_split(own, "train", limit)) for limit in (None, 2, 9)] == [3, 2, 3]
     assert entity_types(load_split(own, "train")) == ("X", "Y")
     assert entity_types(load_split(own, "train", 1)) == ("X",)
-    assert count(load_split(own, "train")) == Counts(sentences=3, words=5, annotations=3)
+    assert count(load_split(own, "train")) == SplitCounts(sentences=3, words=5, annotations=3)
 
 
 def test_columns_and_scheme_of_the_source_are_used(own):
@@ -132,7 +132,7 @@ def test_a_difference_is_put_in_words(tmp_path):
     (tmp_path / "s800").mkdir()
     (tmp_path / "s800" / "dev.tsv").write_text(LINES)
     row = check_split("s800", "dev", tmp_path)
-    assert row.measured == Counts(3, 5, 3)
+    assert row.measured == SplitCounts(3, 5, 3)
     assert row.verdict == "differs by -827 sentences, -22,212 words, -381 annotations"
 
 

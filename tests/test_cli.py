@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import typer
 from made_trials import made_trial
-from processes import heed_ctrl_c
+from processes import install_sigint
 from rich.console import Console
 from rich.status import Status
 from seqeval.metrics import f1_score, precision_score, recall_score
@@ -22,12 +22,12 @@ from seqeval.scheme import IOB2
 from typer.testing import CliRunner
 
 from munchray import __version__
+from munchray.cli import tables, terminal
 from munchray.cli.app import app
-from munchray.console import tables, terminal
 from munchray.corpora.catalogue import load_split
 from munchray.corpora.reader import read_columns
 from munchray.models import predict
-from munchray.search.results import Ranking
+from munchray.tuning.ranking import Ranking
 
 JOB = """
 main: sample-disease-1
@@ -74,7 +74,7 @@ def start(folder, *words, **options):
         [sys.executable, "-m", "munchray", *map(str, words)],
         cwd=folder,
         start_new_session=True,
-        preexec_fn=heed_ctrl_c,
+        preexec_fn=install_sigint,
         **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options},
     )
 

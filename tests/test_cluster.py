@@ -9,9 +9,9 @@ import time
 import pytest
 from clusters import Cluster, searched, tiny_job
 
-from munchray.search.results import ranking
 from munchray.settings import load_job
-from munchray.training.record import read_result
+from munchray.training.trial_results import read_result
+from munchray.tuning.ranking import ranking
 
 pytestmark = pytest.mark.slow
 

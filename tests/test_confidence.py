@@ -8,7 +8,7 @@ import torch
 from munchray.corpora.tags import spans_of, tag_set
 from munchray.tagging.confidence import span_probabilities
 from munchray.tagging.crf import CRF
-from munchray.tagging.packing import Packing
+from munchray.tagging.packed_batch import PackedBatch
 
 LENGTHS = (3, 1, 4, 2)
 
@@ -17,7 +17,7 @@ LENGTHS = (3, 1, 4, 2)
 def case(request):
     """A CRF with a batch of uneven sentences in double precision, its tags, and every span that could be."""
     scheme, kinds = request.param
-    tags, packing = tag_set(kinds, scheme), Packing(LENGTHS)
+    tags, packing = tag_set(kinds, scheme), PackedBatch(LENGTHS)
     torch.manual_seed(len(tags))
     crf = CRF(len(tags)).double()
     emissions = (2 * torch.randn(sum(LENGTHS), len(tags))).double()
@@ -66,7 +66,7 @@ def test_sentences_without_spans_have_no_probabilities(case):
 
 
 def test_probabilities_of_scores_far_apart_are_finite():
-    crf, packing = CRF(3), Packing([2])
+    crf, packing = CRF(3), PackedBatch([2])
     emissions = torch.tensor([[500.0, -500.0, 0.0], [-500.0, 500.0, 0.0]])
     ((sure, never),) = span_probabilities(crf, ["O", "B-X", "I-X"], emissions, packing, [[(1, 2, "X"), (0, 2, "X")]])
     assert (sure, never) == pytest.approx((1, 0))

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from munchray.tagging.crf import CRF
-from munchray.tagging.packing import Packing
+from munchray.tagging.packed_batch import PackedBatch
 
 LENGTHS = (4, 1, 3, 2)
 
@@ -15,7 +15,7 @@ LENGTHS = (4, 1, 3, 2)
 def case(request):
     """A CRF with a batch of uneven sentences, double precision: emissions and tags of every token, packed."""
     torch.manual_seed(request.param)
-    crf, packing = CRF(request.param).double(), Packing(LENGTHS)
+    crf, packing = CRF(request.param).double(), PackedBatch(LENGTHS)
     emissions = (3 * torch.randn(sum(LENGTHS), request.param)).double().requires_grad_()
     return crf, emissions, torch.randint(request.param, (sum(LENGTHS),)), packing
 
@@ -78,7 +78,7 @@ def test_marginals_equal_summing_the_paths_through_each_tag(case):
 def test_scores_far_apart_stay_finite():
     crf = CRF(3)
     emissions = torch.tensor([[500.0, -500.0, 0.0], [-500.0, 500.0, 0.0]], requires_grad=True)
-    loss = crf.negative_log_likelihood(emissions, torch.tensor([2, 2]), Packing([2]))
+    loss = crf.negative_log_likelihood(emissions, torch.tensor([2, 2]), PackedBatch([2]))
     loss.sum().backward()
     assert torch.isfinite(loss).all()
     assert all(torch.isfinite(p.grad).all() for p in crf.parameters())
@@ -108,7 +108,7 @@ def test_loss_and_path_equal_flairs_viterbi_on_the_same_weights():
         theirs.transitions[:k, start] = ours.start
         theirs.transitions[stop, :k] = ours.stop
 
-    lengths, packing = torch.tensor([7, 5, 5, 1]), Packing([7, 5, 5, 1])
+    lengths, packing = torch.tensor([7, 5, 5, 1]), PackedBatch([7, 5, 5, 1])
     emissions, tags = torch.randn(18, k), torch.randint(k, (18,))
     padded = torch.zeros(4, 7, k + 2)
     for row, values in zip(padded, packing.unpack(emissions), strict=True):

@@ -11,7 +11,7 @@ from scipy.stats import spearmanr
 from munchray.report.effects import order_evidence
 
 NAMES = ("a", "b", "c", "d")
-QUESTIONS = ["presence", "place", "first", "last", "before", "beside", "sorted"]
+QUESTIONS = ["presence", "position", "first", "last", "before", "beside", "sorted"]
 
 
 def searched(score, trials=30, seed=0, length=4, noise=0.5, stack=True):
@@ -82,7 +82,7 @@ def test_what_was_planted_is_within_its_interval(question, score, of, truth):
 
 def test_moving_one_to_the_end_is_worth_the_whole_way_whatever_that_costs_the_others():
     found = effects(
-        searched(lambda order: order.index("a") / 3 if "a" in order else 0, stack=False, noise=0.1), "place"
+        searched(lambda order: order.index("a") / 3 if "a" in order else 0, stack=False, noise=0.1), "position"
     )
     assert found["a"].points == pytest.approx(1.0, abs=0.15)
     assert found["b"].points == pytest.approx(-1 / 3, abs=0.15)  # b to the end brings a, or another, one place forward

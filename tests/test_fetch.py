@@ -15,10 +15,10 @@ from pathlib import Path
 
 import pytest
 
-from munchray.corpora.catalogue import ENTITY_TYPES, Counts
+from munchray.corpora.catalogue import ENTITY_TYPES, SplitCounts
 from munchray.corpora.download import BLOCK
 from munchray.corpora.fetch import compressed, counted, fetch
-from munchray.corpora.sources import SOURCES, Copy, Pin, Source
+from munchray.corpora.sources import SOURCES, Copy, DownloadSource, Pin
 from munchray.errors import InputError, Interrupted, WorkError
 
 
@@ -93,8 +93,8 @@ def text_of(split: str, sentences: int = 3) -> bytes:
     return "".join(one.replace("2", str(number)) for number in range(sentences)).encode()
 
 
-def pinned(texts: dict[str, bytes], *copies: Copy) -> Source:
-    return Source(
+def pinned(texts: dict[str, bytes], *copies: Copy) -> DownloadSource:
+    return DownloadSource(
         "Gene",
         copies or (FIRST,),
         {split: Pin(hashlib.sha256(text).hexdigest(), counted(text)) for split, text in texts.items()},
@@ -413,7 +413,7 @@ def test_the_real_corpora_come_through_a_fetch_unchanged(site: Site, real_data: 
     for (name, split), text in real.items():
         found, pinned_counts = counted(text), SOURCES[name].pins[split].counts
         short = CHEMDNER_SHORT[split] if name == "chemdner" else 0
-        assert found == Counts(pinned_counts.sentences, pinned_counts.words - short, pinned_counts.annotations)
+        assert found == SplitCounts(pinned_counts.sentences, pinned_counts.words - short, pinned_counts.annotations)
         assert gzip.decompress((tmp_path / name / f"{split}.tsv.gz").read_bytes()) == text
 
     site.asked.clear()

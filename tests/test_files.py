@@ -14,9 +14,9 @@ import pytest
 import typer
 
 from munchray.cli.app import app
-from munchray.samplers.encoding import Encoding
+from munchray.samplers.search_space import Encoding
 from munchray.settings import Job, SearchSpace, load_job
-from munchray.settings.documents import read_value
+from munchray.settings.yaml_source import read_value
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "munchray"
@@ -25,12 +25,12 @@ JOBS = sorted(path.name for path in (ROOT / "jobs").glob("*.yaml"))
 SPACES = sorted(path.stem for path in (ROOT / "search_spaces").glob("*.yaml"))
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
-# A file imports only from rooms above its own.
-ROOMS = [
+# A file imports only from packages above its own.
+PACKAGES = [
     "errors",
     "files",
     "disk",
-    "stopping",
+    "interrupts",
     "seeds",
     "orders",
     "storage",
@@ -43,17 +43,17 @@ ROOMS = [
     "samplers",
     "tracking",
     "cluster",
-    "search",
-    "protocol",
+    "tuning",
+    "finalization",
     "report",
-    "console",
+    "reproduction",
     "cli",
     "__main__",
 ]
-DOORS = {
-    "flair": ["features/flair_door.py", "features/flair_copies.py", "models/flair_file.py"],
+ADAPTERS = {
+    "flair": ["features/flair_adapter.py", "features/flair_embeddings.py", "models/flair_file.py"],
     "gensim": ["features/words.py"],
-    "mlflow": ["tracking/mlflow_door.py", "tracking/registry.py", "models/served.py"],
+    "mlflow": ["tracking/mlflow_client.py", "tracking/registry.py", "models/served.py"],
     "numpy": [
         "seeds.py",
         "features/*.py",
@@ -61,34 +61,34 @@ DOORS = {
         "models/*.py",
         "training/*.py",
         "samplers/*.py",
-        "protocol/statistics.py",
+        "finalization/statistics.py",
         "report/*.py",
     ],
-    "filelock": ["search/lock.py", "storage/place.py"],
+    "filelock": ["tuning/lock.py", "storage/path.py"],
     "jinja2": ["report/html.py"],
     "matplotlib": ["report/figures.py"],
     "optuna": [
-        "samplers/encoding.py",
-        "samplers/unseen.py",
-        "samplers/by_name.py",
+        "samplers/search_space.py",
+        "samplers/base.py",
+        "samplers/registry.py",
         "samplers/order_gp.py",
         "samplers/sorted_orders.py",
-        "search/study.py",
+        "tuning/study.py",
     ],
     "pyarrow": ["storage/bucket.py"],
     "pydantic": ["settings/*.py"],
     "pydantic_core": ["settings/*.py"],
-    "ray": ["cluster/nodes.py", "cluster/preflight.py", "cluster/submission.py", "search/tuner.py", "search/worker.py"],
+    "ray": ["cluster/nodes.py", "cluster/preflight.py", "cluster/submission.py", "tuning/tuner.py", "tuning/worker.py"],
     "requests": ["corpora/download.py"],
-    "rich": ["console/*.py"],
+    "rich": ["cli/*.py"],
     "safetensors": ["features/charlm.py", "features/words.py", "tagging/weights.py"],
-    "scipy": ["samplers/gp.py", "report/regression.py", "protocol/statistics.py"],
+    "scipy": ["samplers/gp.py", "report/regression.py", "finalization/statistics.py"],
     "segtok": ["models/text.py"],
     "seqeval": ["tagging/scoring.py"],
-    "sqlalchemy": ["tracking/mlflow_door.py"],
+    "sqlalchemy": ["tracking/mlflow_client.py"],
     "torch": ["features/*.py", "tagging/*.py", "models/*.py", "training/*.py"],
     "typer": ["cli/*.py"],
-    "yaml": ["settings/documents.py"],
+    "yaml": ["settings/yaml_source.py"],
 }
 COMES_WITH = {"pydantic_core": "pydantic", "yaml": "pyyaml"}
 SLOW_TO_IMPORT = ("torch", "ray", "mlflow", "flair", "optuna", "gensim", "pyarrow")
@@ -276,31 +276,6 @@ def test_every_make_target_in_the_documentation_exists():
 # Paths, links, keys and variables in the documentation
 
 
-def tree():
-    """The paths of the README's tree: a line each, two spaces a level, folders end with a slash."""
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    paths, folders = [], []
-    for line in re.search(r"```text\n(.*?)```", readme, re.DOTALL)[1].splitlines():
-        name = line.split()[0]
-        level = (len(line) - len(line.lstrip())) // 2
-        folders = [*folders[:level], name]
-        paths.append("".join(folders))
-    return paths
-
-
-def test_every_path_in_the_readmes_tree_exists_once():
-    paths = tree()
-    assert len(paths) == len(set(paths))
-    assert [path for path in paths if not (ROOT / path).exists()] == []
-
-
-@pytest.mark.parametrize("shelf", ["munchray", "jobs", "search_spaces", "docs"])
-def test_every_file_is_in_the_readmes_tree(shelf):
-    kept = {".py", ".yaml", ".md", ".sh", ".html"}
-    files = {path.relative_to(ROOT).as_posix() for path in (ROOT / shelf).rglob("*") if path.suffix in kept}
-    assert files == {path for path in tree() if path.startswith(f"{shelf}/") and not path.endswith("/")}
-
-
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
 def test_every_link_leads_somewhere(path):
     text = path.read_text(encoding="utf-8")
@@ -400,16 +375,23 @@ def outside_libraries(name):
     return tops - sys.stdlib_module_names - {"munchray"}
 
 
-def test_each_library_enters_by_its_door_only():
+def test_each_library_enters_by_its_adapter():
     for name in MODULES:
         for library in outside_libraries(name):
-            doors = DOORS.get(library, [])
-            assert any(fnmatch.fnmatch(name, door) for door in doors), f"{name} imports {library}; its door: {doors}"
+            adapters = ADAPTERS.get(library, [])
+            assert any(fnmatch.fnmatch(name, adapter) for adapter in adapters), (
+                f"{name} imports {library}; its adapters: {adapters}"
+            )
 
 
-def test_every_door_is_used():
-    used = {library: [n for n in MODULES if library in outside_libraries(n)] for library in DOORS}
-    unused = {lib: door for lib, doors in DOORS.items() for door in doors if not fnmatch.filter(used[lib], door)}
+def test_every_adapter_is_used():
+    used = {library: [n for n in MODULES if library in outside_libraries(n)] for library in ADAPTERS}
+    unused = {
+        lib: adapter
+        for lib, adapters in ADAPTERS.items()
+        for adapter in adapters
+        if not fnmatch.filter(used[lib], adapter)
+    }
     assert unused == {}
 
 
@@ -417,11 +399,11 @@ def test_every_library_is_a_declared_dependency():
     project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     block = re.search(r"^dependencies = \[(.*?)^\]", project, re.DOTALL | re.MULTILINE)[1]
     declared = set(re.findall(r'"([\w-]+)', block))
-    assert {COMES_WITH.get(library, library) for library in DOORS} <= declared
+    assert {COMES_WITH.get(library, library) for library in ADAPTERS} <= declared
 
 
-def room(module):
-    """The room of ``munchray.features.store`` is ``features``."""
+def package_of(module):
+    """The package of ``munchray.features.store`` is ``features``."""
     parts = module.split(".")
     return parts[1] if len(parts) > 1 else ""
 
@@ -430,13 +412,13 @@ def module_of(name):
     return "munchray." + name.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
 
 
-def test_imports_go_one_way_through_the_rooms():
+def test_imports_go_one_way_through_the_packages():
     backwards = []
     for name in MODULES:
-        own = room(module_of(name))
+        own = package_of(module_of(name))
         for module, really in imports(name):
-            inside = really and module.startswith("munchray.") and room(module) in ROOMS
-            if inside and ROOMS.index(room(module)) > ROOMS.index(own):
+            inside = really and module.startswith("munchray.") and package_of(module) in PACKAGES
+            if inside and PACKAGES.index(package_of(module)) > PACKAGES.index(own):
                 backwards.append(f"{name} imports {module}")
     assert backwards == []
 
@@ -457,8 +439,8 @@ def test_no_import_goes_in_a_circle():
         visit(module, [])
 
 
-def test_every_module_stands_in_a_room():
-    assert {room(module_of(name)) for name in MODULES} - {"__init__", ""} == set(ROOMS)
+def test_every_module_stands_in_a_package_of():
+    assert {package_of(module_of(name)) for name in MODULES} - {"__init__", ""} == set(PACKAGES)
 
 
 def test_the_command_line_starts_without_the_large_libraries():

@@ -15,18 +15,18 @@ from munchray.cli.app import app
 from munchray.corpora.catalogue import load_split
 from munchray.errors import InputError, WorkError
 from munchray.files import write_json
-from munchray.protocol.finalize import final_folder, final_model, jobs_of, make_plan, note_choice
-from munchray.protocol.report import make_report
-from munchray.protocol.trainings import Shelf, Trainings
-from munchray.search.search import Search, search_folder
+from munchray.finalization.finalize import final_folder, final_model, jobs_of, make_plan, note_choice
+from munchray.finalization.report import make_report
+from munchray.finalization.trainings import ResultStore, Trainings
 from munchray.settings import load_job
 from munchray.tagging.scoring import total
 from munchray.tracking.tracker import default_uri
+from munchray.training.final_evaluation import read_test, score_test
 from munchray.training.inputs import prepare, read_inputs
 from munchray.training.machine import use_threads
-from munchray.training.record import read_result
-from munchray.training.testing import read_test, score_test
 from munchray.training.trial import run_trial
+from munchray.training.trial_results import read_result
+from munchray.tuning.search import Search, search_folder
 
 ORDERLESS = "search_space={learning_rate: [0.1, 0.05]}"
 
@@ -38,13 +38,13 @@ def job(tmp_path):
 
 
 def shelf_of(job):
-    return Shelf(final_folder(job), dict.fromkeys((job.name, f"{job.name}.multi_task"), "data"))
+    return ResultStore(final_folder(job), dict.fromkeys((job.name, f"{job.name}.multi_task"), "data"))
 
 
 def finalized(job, plan, dev, test):
-    shelf = shelf_of(job)
-    finish_all(plan, shelf, dev, test)
-    return make_report(plan, shelf), shelf
+    store = shelf_of(job)
+    finish_all(plan, store, dev, test)
+    return make_report(plan, store), store
 
 
 def order_of(plan, name):
@@ -71,7 +71,7 @@ def test_the_winner_is_that_of_the_reruns_whatever_search_and_test_say(job):
     searched(job, [70.0, 60.0])
     plan = make_plan(job, 2, 3, ["single_task"])
     late = order_of(plan, "trial 0001")
-    report, shelf = finalized(
+    report, store = finalized(
         job,
         plan,
         dev=lambda s: 58.0 + (s.auxiliaries == late) + s.seed % 3 / 10,
@@ -83,9 +83,9 @@ def test_the_winner_is_that_of_the_reruns_whatever_search_and_test_say(job):
     assert second.gap == pytest.approx(70.0 - second.rerun.mean)
     assert (alone.gap, alone.searched) == (None, None)
     assert "can be told apart, single_task is better: -41.00" in report.verdicts[1]
-    note_choice(job, plan, shelf)
+    note_choice(job, plan, store)
     assert report.final_model == str(final_model(job) / "model")
-    assert final_model(job) == shelf.folder_of(plan.retrained(plan.contenders[1], plan.contenders[1].candidates[0])[0])
+    assert final_model(job) == store.folder_of(plan.retrained(plan.contenders[1], plan.contenders[1].candidates[0])[0])
 
 
 def test_words_follow_the_spread(job):
@@ -135,9 +135,9 @@ def test_a_baseline_of_fixed_length_makes_as_many_updates(tmp_path, schedule, st
     plan = make_plan(job, 1, 2, ["single_task", "single_aux"])
     epochs = {each.name: {settings.max_epochs for settings in each.candidates} for each in plan.all()}
     assert epochs == {"trial 0000": {stack}, "single_task": {single_task}, "single_aux": {single_aux}}
-    shelf = shelf_of(job)
-    finish_all(plan, shelf, updates=lambda s: 90 if told and s.regime == "single_task" else 300)
-    report = make_report(plan, shelf)
+    store = shelf_of(job)
+    finish_all(plan, store, updates=lambda s: 90 if told and s.regime == "single_task" else 300)
+    report = make_report(plan, store)
     assert ("Beware: trial 0000 made 300 updates and single_task 90" in report.verdicts[0]) == told
     assert "Beware" not in report.verdicts[1]
     assert [finalist.updates for finalist in report.finalists] == [300, 90 if told else 300, 300]
@@ -187,10 +187,10 @@ def test_every_mistake_is_said_before_anything_is_trained(job, tmp_path):
 
 def test_a_report_of_half_the_trainings_says_what_failed(job):
     searched(job, [70.0])
-    plan, shelf = make_plan(job, 1, 2, []), shelf_of(job)
-    shelf.failures[next(plan(shelf))] = "the training loss became nan"
+    plan, store = make_plan(job, 1, 2, []), shelf_of(job)
+    store.failures[next(plan(store))] = "the training loss became nan"
     with pytest.raises(WorkError, match="4 trainings have no result: the training loss became nan"):
-        make_report(plan, shelf)
+        make_report(plan, store)
 
 
 # Real trainings
@@ -248,15 +248,15 @@ class Silent:
 
 def carry_out_here(job, plan, data):
     """As Ray does, in this process."""
-    shelf = Shelf(final_folder(job), {job.name: data.fingerprint()})
+    store = ResultStore(final_folder(job), {job.name: data.fingerprint()})
 
-    work = Trainings(job, plan, shelf, Silent())
-    while (trial := work.hand_out()) is not None:
+    work = Trainings(job, plan, store, Silent())
+    while (trial := work.next_assignment()) is not None:
         run_trial(trial.settings, data.open(trial.settings), trial.folder)
         if trial.settings.trained_on == "train+dev":
             score_test(trial.folder, trial.settings, data, "cpu")
         work.trial_finished(trial.number)
-    return shelf
+    return store
 
 
 @pytest.mark.slow
@@ -270,15 +270,15 @@ def test_scrambled_test_labels_change_scores_and_no_choice(tmp_path):
             scramble(tmp_path / "corpus" / "test.tsv")
         searched(job, [60.0, 50.0])
         plan = make_plan(job, 2, 1, ["single_aux"])
-        shelf = carry_out_here(job, plan, prepare(job, lambda line: None, read_inputs(job, tests=["mine"])))
-        note_choice(job, plan, shelf)
-        report, trainings = make_report(plan, shelf), list(plan(shelf))
+        store = carry_out_here(job, plan, prepare(job, lambda line: None, read_inputs(job, tests=["mine"])))
+        note_choice(job, plan, store)
+        report, trainings = make_report(plan, store), list(plan(store))
         tested = [t for t in trainings if t.settings.trained_on == "train+dev"]
         outcomes.append(
             {
                 "choices": (report.winner, [f.settings for f in report.finalists], final_model(job).name),
-                "weights": [read_result(shelf.folder_of(t)).weights_digest for t in trainings],
-                "gold": {(c := total(shelf.test_counts(t, "mine"))).tp + c.fn for t in tested},
+                "weights": [read_result(store.folder_of(t)).weights_digest for t in trainings],
+                "gold": {(c := total(store.test_counts(t, "mine"))).tp + c.fn for t in tested},
             }
         )
     straight, scrambled = outcomes

@@ -6,12 +6,12 @@ import pytest
 
 from munchray.errors import InputError
 from munchray.orders import OrderRule
-from munchray.samplers.by_name import SAMPLERS
-from munchray.samplers.encoding import identity
-from munchray.search.study import Study
+from munchray.samplers.registry import SAMPLERS
+from munchray.samplers.search_space import identity
 from munchray.settings import load_job
 from munchray.settings.dimensions import Choices, OrderSpace
 from munchray.settings.space import SearchSpace
+from munchray.tuning.study import Study
 
 JOB = """\
 main: ncbi-disease

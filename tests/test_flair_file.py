@@ -10,7 +10,7 @@ from munchray.corpora.catalogue import load_split
 from munchray.corpora.tags import spans_of, tag_set
 from munchray.errors import InputError
 from munchray.features.charlm import Alphabet, CharacterEmbedder, CharacterModel
-from munchray.features.flair_door import TransformerEmbedder
+from munchray.features.flair_adapter import TransformerEmbedder
 from munchray.features.words import SubwordVectors, WordVectors
 from munchray.models.bundle import Model
 from munchray.tagging.tagger import Tagger

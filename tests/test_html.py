@@ -10,13 +10,13 @@ from munchray.cli.app import app
 from munchray.errors import InputError, WorkError
 from munchray.report.html import Piece, html_report, pieces
 from munchray.report.span_errors import span_errors
-from munchray.search.results import ranking
-from munchray.search.search import Search
 from munchray.settings import load_job
-from munchray.tagging.scoring import Counts, total
+from munchray.tagging.scoring import SpanCounts, total
 from munchray.training.inputs import prepare
-from munchray.training.record import read_result
 from munchray.training.trial import run_trial
+from munchray.training.trial_results import read_result
+from munchray.tuning.ranking import ranking
+from munchray.tuning.search import Search
 
 JOB = """
 main: odd
@@ -70,7 +70,7 @@ def searched(tmp_path_factory):
     data = prepare(job, lambda line: None)
     search = Search(job, Silent(), summary=lambda: {"report.html": html_report(job, lambda: data)})
     search.start(data.fingerprint(), data.contents)
-    while trial := search.hand_out():
+    while trial := search.next_assignment():
         run_trial(trial.settings, data.open(trial.settings), trial.folder)
         search.trial_finished(trial.number)
     assert search.close()
@@ -123,7 +123,7 @@ def test_the_page_has_the_ranking_and_the_models_own_scores(searched):
     found = span_errors(folder, job.main, lambda: data)
     assert total(found.exact.values()) == read_result(folder).dev["odd"]
     again = json.loads((folder / "span_errors.json").read_text())
-    assert {name: Counts(**counts) for name, counts in again["exact"].items()} == found.exact
+    assert {name: SpanCounts(**counts) for name, counts in again["exact"].items()} == found.exact
     assert span_errors(folder, job.main, lambda: pytest.fail("it is kept")) == found
 
 

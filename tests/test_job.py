@@ -83,7 +83,7 @@ def test_a_job_and_its_search_space_are_read_together(files, tmp_path):
     )
     assert job.name == "job"
     assert job.storage == str(tmp_path / "runs")
-    assert job.feature_place.folder == tmp_path / "runs" / "features"
+    assert job.feature_storage.folder == tmp_path / "runs" / "features"
     assert (job.sampler, job.trials, job.concurrent_trials, job.device) == ("tpe", 20, None, "auto")
     assert (job.resources_per_trial.cpu, job.resources_per_trial.gpu) == (1, 0)
     assert job.entity_types()["bc5cdr-chem"] == "chemical"
@@ -351,7 +351,7 @@ def test_paths_expand_and_become_absolute(files, tmp_path, monkeypatch):
     assert job.embeddings == ("/some/where/lm.pt", {"train": str(tmp_path / "home/x")})
     assert job.storage == "s3://bucket/some/where"
     assert job.data_dir == str(tmp_path / "data")
-    assert job.feature_place.folder == tmp_path / "home/features"
+    assert job.feature_storage.folder == tmp_path / "home/features"
     assert job.corpora["mine"].folder == str(tmp_path / "../mine")
 
 

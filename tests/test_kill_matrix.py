@@ -16,15 +16,15 @@ import time
 import pytest
 from clusters import Cluster
 from mlflow_server import check_runs
-from processes import SmallDisk, heed_ctrl_c, kill_family, words_of
+from processes import SmallDisk, install_sigint, kill_family, words_of
 
-from munchray.search.results import ranking
-from munchray.search.search import trial_folder
 from munchray.settings import load_job
 from munchray.training.inputs import prepare
 from munchray.training.machine import use_threads
-from munchray.training.record import read_epochs, read_result
 from munchray.training.trial import run_trial
+from munchray.training.trial_results import read_epochs, read_result
+from munchray.tuning.ranking import ranking
+from munchray.tuning.search import trial_folder
 
 pytestmark = [pytest.mark.slow, pytest.mark.kills]
 
@@ -54,7 +54,7 @@ checkpoint_minutes: 0.01
 """
 
 
-class Place:
+class Attempt:
     """Where a trial is, as its folder says."""
 
     def __init__(self, folder, stages):
@@ -69,7 +69,7 @@ class Place:
     def saved(self):
         """How many the checkpoint holds."""
         try:
-            return len(json.loads((self.folder / "checkpoint" / "place.json").read_text())["reports"])
+            return len(json.loads((self.folder / "checkpoint" / "progress.json").read_text())["reports"])
         except FileNotFoundError:
             return 0
 
@@ -118,7 +118,7 @@ class Night:
                 cwd=self.folder,
                 env=self.cluster.env,
                 start_new_session=True,
-                preexec_fn=heed_ctrl_c,
+                preexec_fn=install_sigint,
             )
 
     def close(self):
@@ -128,7 +128,7 @@ class Night:
             self.disk.close()
 
     def place(self, number):
-        return Place(trial_folder(self.search, number), self.storage / "stages")
+        return Attempt(trial_folder(self.search, number), self.storage / "stages")
 
     def trainer(self):
         """The process that trains."""

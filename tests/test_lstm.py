@@ -6,7 +6,7 @@ from torch import nn
 from torch.nn.utils.rnn import PackedSequence
 
 from munchray.tagging.lstm import run_lstm
-from munchray.tagging.packing import Packing
+from munchray.tagging.packed_batch import PackedBatch
 
 BATCHES = {"uneven": [3, 9, 1, 4, 4], "one sentence": [6], "one token each": [1, 1, 1], "even": [5, 5]}
 
@@ -24,7 +24,7 @@ def run(forward, lstm, inputs, weights):
 @pytest.mark.parametrize(("width", "size"), [(5, 3), (40, 32)])
 def test_outputs_and_all_gradients_equal_torchs_packed_lstm(lengths, width, size):
     torch.manual_seed(0)
-    packing, lstm = Packing(lengths), nn.LSTM(width, size, bidirectional=True)
+    packing, lstm = PackedBatch(lengths), nn.LSTM(width, size, bidirectional=True)
     inputs, weights = torch.randn(sum(lengths), width), torch.randn(sum(lengths), 2 * size)
 
     def torchs(lstm, inputs):
@@ -38,17 +38,17 @@ def test_outputs_and_all_gradients_equal_torchs_packed_lstm(lengths, width, size
 def test_a_sentence_has_the_same_states_alone_and_in_company():
     torch.manual_seed(0)
     lstm, sentences = nn.LSTM(4, 6, bidirectional=True), [torch.randn(n, 4) for n in (3, 7, 2)]
-    together = Packing([3, 7, 2])
+    together = PackedBatch([3, 7, 2])
     inputs = torch.from_numpy(together.pack([sentence.numpy() for sentence in sentences]))
     for found, sentence in zip(together.unpack(run_lstm(lstm, inputs, together).detach()), sentences, strict=True):
-        alone = run_lstm(lstm, sentence, Packing([len(sentence)]))
+        alone = run_lstm(lstm, sentence, PackedBatch([len(sentence)]))
         torch.testing.assert_close(torch.from_numpy(found), alone)
 
 
 def test_bfloat16_products_stay_close_and_leave_float32_states_and_gradients():
     torch.manual_seed(0)
     lengths = [3, 9, 1, 4]
-    packing, lstm = Packing(lengths), nn.LSTM(16, 8, bidirectional=True)
+    packing, lstm = PackedBatch(lengths), nn.LSTM(16, 8, bidirectional=True)
     inputs, weights = torch.randn(sum(lengths), 16), torch.randn(sum(lengths), 16)
 
     def reduced(lstm, inputs):
@@ -66,7 +66,7 @@ def test_a_gpu_gives_the_same_within_rounding():
     torch.manual_seed(0)
     lengths = [3, 9, 1, 4]
     lstm, inputs = nn.LSTM(16, 8, bidirectional=True), torch.randn(sum(lengths), 16)
-    expected = run_lstm(lstm, inputs, Packing(lengths))
+    expected = run_lstm(lstm, inputs, PackedBatch(lengths))
     for precision in (torch.float32, torch.bfloat16):
-        found = run_lstm(lstm.cuda(), inputs.cuda(), Packing(lengths, "cuda"), precision).cpu()
+        found = run_lstm(lstm.cuda(), inputs.cuda(), PackedBatch(lengths, "cuda"), precision).cpu()
         torch.testing.assert_close(found, expected, atol=1e-3, rtol=1e-2)  # cuDNN may multiply in TF32

@@ -189,4 +189,4 @@ def test_the_job_of_the_real_measurement_names_ncbi_disease_and_one_auxiliary(mo
     assert (job.main, job.auxiliaries) == ("ncbi-disease", ("bc5cdr-disease",))
     assert (job.learning_rate, job.batch_size, job.anneal, job.max_epochs) == (0.1, 32, "linear", 8)
     assert (job.max_sentences.train, job.max_sentences.dev) == (None, None)
-    assert job.feature_place.folder == tmp_path / "features"
+    assert job.feature_storage.folder == tmp_path / "features"

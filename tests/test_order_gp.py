@@ -12,9 +12,9 @@ import pytest
 
 from munchray.orders import OrderRule
 from munchray.samplers import order_gp
-from munchray.samplers.encoding import Encoding, identity
+from munchray.samplers.base import STAGES, STAGES_BEHIND
 from munchray.samplers.order_gp import OrderGp
-from munchray.samplers.unseen import STAGES, STAGES_BEHIND
+from munchray.samplers.search_space import Encoding, identity
 from munchray.settings.dimensions import Choices, OrderSpace, Range
 from munchray.settings.space import SearchSpace
 

@@ -6,14 +6,14 @@ import pytest
 from fake_trainings import JOB
 
 from munchray.errors import InputError
+from munchray.finalization.trainings import SimulatedScores
 from munchray.orders import OrderRule
-from munchray.protocol.cost import cost_of, sizes_of
-from munchray.protocol.paper import ALL, MODELS, SORTED, TABLES, make_plan
-from munchray.protocol.published import published
-from munchray.protocol.scales import SCALES, scale_file
-from munchray.protocol.trainings import Pretended
+from munchray.reproduction.cost import cost_of, sizes_of
+from munchray.reproduction.plan import ALL, MODELS, SORTED, TABLES, make_plan
+from munchray.reproduction.published import published
+from munchray.reproduction.scales import SCALES, scale_file
 from munchray.settings import load_job
-from munchray.training.curriculum import Material, stages
+from munchray.training.curriculum import BatchSource, stages
 
 
 @pytest.fixture(autouse=True)
@@ -76,7 +76,7 @@ def test_a_sorted_model_waits_for_its_single_auxiliaries():
 @pytest.mark.parametrize("scale", SCALES)
 def test_train_alone_has_the_jobs_seed_and_tests_have_fresh_ones(scale):
     plan = plan_of(scale, 2, 3, 4)
-    for training in plan(Pretended()):
+    for training in plan(SimulatedScores()):
         if training.settings.trained_on == "train":
             assert training.settings.seed == plan.job.seed
         else:
@@ -95,7 +95,7 @@ def test_random_orders_obey_the_rule_and_differ_between_seeds():
 
 def test_table_2_has_every_model_and_multi_task_is_one_for_all_corpora():
     plan = plan_of("full", 2)
-    trainings = list(dict.fromkeys(plan(Pretended())))
+    trainings = list(dict.fromkeys(plan(SimulatedScores())))
     tested = [t for t in trainings if t.settings.trained_on == "train+dev"]
     assert len(tested) == 8 * 5 * 3 + 3
     assert {t.settings.regime for t in tested} == set(MODELS)
@@ -106,25 +106,25 @@ def test_table_2_has_every_model_and_multi_task_is_one_for_all_corpora():
 
 def test_a_plan_names_as_many_trainings_whatever_dev_says():
     plan = plan_of("full", 2, 3, 4)
-    assert len(list(plan(Pretended()))) == len(list(plan(Pretended(Printed()))))
+    assert len(list(plan(SimulatedScores()))) == len(list(plan(SimulatedScores(Printed()))))
 
 
 def test_the_tables_share_their_trainings():
-    alone = [set(plan_of("reduced", table)(Pretended())) for table in TABLES]
-    assert set(plan_of("reduced", 2, 3, 4, 6)(Pretended())) == set().union(*alone)
+    alone = [set(plan_of("reduced", table)(SimulatedScores())) for table in TABLES]
+    assert set(plan_of("reduced", 2, 3, 4, 6)(SimulatedScores())) == set().union(*alone)
     assert alone[3] <= alone[0]  # Table 6 needs nothing that Table 2 does not have
 
 
 def test_at_the_reduced_scale_all_models_but_multi_task_make_the_same_number_of_updates():
     plan = plan_of("reduced", 2, 4)
     updates = {}
-    for training in plan(Pretended()):
+    for training in plan(SimulatedScores()):
         settings = training.settings
         if settings.trained_on == "train" or settings.main != "ncbi-disease":
             continue
         lengths = {name: [5] * 40 for name in (settings.main, *settings.auxiliaries)}
-        material = Material(lengths, settings.batch_size, settings.batching, settings.seed)
-        made = stages(settings.regime, settings.main, settings.auxiliaries, material)
+        source = BatchSource(lengths, settings.batch_size, settings.batching, settings.seed)
+        made = stages(settings.regime, settings.main, settings.auxiliaries, source)
         updates[settings.regime] = sum(len(next(stage.epochs())) * settings.max_epochs for stage in made)
     assert len({n for regime, n in updates.items() if regime != "multi_task"}) == 1
     assert set(updates) == set(MODELS)
@@ -132,7 +132,7 @@ def test_at_the_reduced_scale_all_models_but_multi_task_make_the_same_number_of_
 
 def test_cost_counts_a_stage_that_two_trainings_share_once():
     plan = plan_of("full", 3)
-    trainings = list(dict.fromkeys(plan(Pretended())))
+    trainings = list(dict.fromkeys(plan(SimulatedScores())))
     cost = cost_of(trainings, sizes_of(plan.job))
     assert cost.trainings == 4 * 7 + 4 * 2
     assert cost.stages == 4 * 7 + 4 + 4 * 7
@@ -167,7 +167,7 @@ def test_corpora_without_a_feasible_order_are_refused(tmp_path):
     job = load_job(tmp_path / "j.yaml", ["auxiliaries=[sample-gene-1, sample-gene-2]"])
     plan = make_plan(job, SCALES["reduced"], ["sample-species-1"], [2], 1)
     with pytest.raises(InputError, match="no order in which neighbours differ in type"):
-        list(plan(Pretended()))
+        list(plan(SimulatedScores()))
 
 
 def test_the_scales_files_are_whole_jobs():

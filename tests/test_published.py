@@ -5,8 +5,8 @@ from statistics import fmean
 import pytest
 
 from munchray.corpora.catalogue import TABLE_1
-from munchray.protocol.paper import MODELS, SORTED
-from munchray.protocol.published import published
+from munchray.reproduction.plan import MODELS, SORTED
+from munchray.reproduction.published import published
 
 ROUNDED = 0.0051  # two decimals, and binary floats
 

@@ -21,15 +21,15 @@ from munchray.corpora.tags import spans_of
 from munchray.errors import InputError
 from munchray.models.bundle import Model
 from munchray.models.card import model_card
-from munchray.models.export import Trained
+from munchray.models.export import TrainedModel
 from munchray.models.text import read_text
 from munchray.training.inputs import open_embedders
 
 pytestmark = pytest.mark.slow  # importing MLflow takes many seconds
 
 NAME = "small"
-TRIAL_TAGS = {"munchray.search": "small 1", "munchray.trial": "3"}
-SEARCH_TAGS = {"munchray.search": "small 1"}
+TRIAL_TAGS = {"munchray.tuning": "small 1", "munchray.trial": "3"}
+SEARCH_TAGS = {"munchray.tuning": "small 1"}
 
 
 @pytest.fixture(scope="module")
@@ -40,17 +40,17 @@ def trained(small_model):
         "trial": {"number": 3, "dev_precision": 61.0, "dev_recall": 52.5, "dev_f1": 56.4},
         "settings": small_model.job.first_trial().model_dump(mode="json"),
     }
-    return Trained("trial 0003", small_model.trial / "model", open_embedders(small_model.job, print), scores)
+    return TrainedModel("trial 0003", small_model.trial / "model", open_embedders(small_model.job, print), scores)
 
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory, small_model):
     """An sqlite store with the run of a search, its trial 3, a training after it, and another's: URI and ids."""
-    from munchray.tracking.mlflow_door import Store
+    from munchray.tracking.mlflow_client import MLflowStore
 
     folder = tmp_path_factory.mktemp("mlflow")
     uri = f"sqlite:///{folder}/mlflow.db"
-    runs = Store(uri, NAME, None)
+    runs = MLflowStore(uri, NAME, None)
     search = runs.create("search", SEARCH_TAGS, 0)
     runs.log_file(search, "job.json", json.dumps(small_model.job.model_dump(mode="json")))
     nested = {"mlflow.parentRunId": search}
@@ -222,7 +222,7 @@ def test_the_same_weights_are_one_version_and_the_last_one_entered_is_champion(
 
 def test_a_model_whose_search_the_store_does_not_know_is_refused(registry, trained, tmp_path):
     with pytest.raises(InputError, match="no run of this search"):
-        registry.register("unknown", trained, {"munchray.search": "another"}, "")
+        registry.register("unknown", trained, {"munchray.tuning": "another"}, "")
 
 
 def test_what_a_run_tells_of_is_found(registry, store, small_model):

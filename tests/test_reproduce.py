@@ -8,12 +8,12 @@ from scipy import stats
 from typer.testing import CliRunner
 
 from munchray.cli.app import app
-from munchray.protocol.paper import make_plan
-from munchray.protocol.published import published
-from munchray.protocol.reading import MACRO, MICRO, Reading
-from munchray.protocol.reproduce import make_table
-from munchray.protocol.scales import SCALES, scale_file
-from munchray.protocol.trainings import Shelf, remember_data
+from munchray.finalization.trainings import ResultStore, remember_data
+from munchray.reproduction.paper_results import MACRO, MICRO, PaperResults
+from munchray.reproduction.plan import make_plan
+from munchray.reproduction.published import published
+from munchray.reproduction.scales import SCALES, scale_file
+from munchray.reproduction.tables import make_table
 from munchray.settings import load_job
 
 CORPORA = published().corpora
@@ -29,8 +29,8 @@ def reading_of(tmp_path, *tables, scale="reduced", seeds=3, mains=CORPORA):
     job = load_job(scale_file(scale), [f"storage={tmp_path / 'runs'}"])
     plan = make_plan(job, SCALES[scale], mains, tables, seeds)
     fingerprints = dict.fromkeys(plan.jobs(), "data")
-    shelf = Shelf(tmp_path / "runs" / scale / "reproduce", fingerprints)
-    return plan, shelf, Reading(plan, shelf), fingerprints
+    store = ResultStore(tmp_path / "runs" / scale / "reproduce", fingerprints)
+    return plan, store, PaperResults(plan, store), fingerprints
 
 
 def as_published(settings):
@@ -45,8 +45,8 @@ def row(table, **wanted):
 
 
 def test_table_2_shows_spread_differences_and_gains(tmp_path):
-    plan, shelf, reading, _ = reading_of(tmp_path, 2)
-    finish_all(plan, shelf, test=as_published)
+    plan, store, reading, _ = reading_of(tmp_path, 2)
+    finish_all(plan, store, test=as_published)
     table = make_table(2, reading)
     assert table.missing == []
     assert len(table.rows) == (8 + 2) * 6
@@ -62,8 +62,8 @@ def test_table_2_shows_spread_differences_and_gains(tmp_path):
 
 
 def test_averages_are_macro_over_f1s_and_micro_over_counts(tmp_path):
-    plan, shelf, reading, _ = reading_of(tmp_path, 2, seeds=1)
-    finish_all(plan, shelf, test=as_published)
+    plan, store, reading, _ = reading_of(tmp_path, 2, seeds=1)
+    finish_all(plan, store, test=as_published)
     (seed,) = plan.test_seeds
     scores = [reading.test("iteration", main)[seed] for main in CORPORA]
     assert reading.averages("iteration")[MACRO][seed] == pytest.approx(sum(scores) / 8)
@@ -76,18 +76,18 @@ def test_averages_are_macro_over_f1s_and_micro_over_counts(tmp_path):
 
 
 def test_some_corpora_are_compared_with_the_papers_average_over_the_same(tmp_path):
-    plan, shelf, reading, _ = reading_of(tmp_path, 2, mains=("ncbi-disease", "s800"))
-    finish_all(plan, shelf, test=as_published)
+    plan, store, reading, _ = reading_of(tmp_path, 2, mains=("ncbi-disease", "s800"))
+    finish_all(plan, store, test=as_published)
     table = make_table(2, reading)
     assert row(table, corpus=MACRO, model="stack")["paper"] == f"{(87.69 + 76.65) / 2:.2f}"
     assert row(table, corpus=MICRO, model="stack")["paper"] == "-"
 
 
 def test_a_partial_table_prints_what_there_is_and_says_what_is_missing(tmp_path):
-    plan, shelf, reading, _ = reading_of(tmp_path, 2, 4, mains=("s800", "bc2gm"))
+    plan, store, reading, _ = reading_of(tmp_path, 2, 4, mains=("s800", "bc2gm"))
     assert all(cell == "-" for cell in (r["ours"] for r in make_table(2, reading).as_json()["rows"]))
-    for training in plan.tests("s800", "iteration", shelf)[:2]:
-        finish(shelf, training, test_f1=60.0)
+    for training in plan.tests("s800", "iteration", store)[:2]:
+        finish(store, training, test_f1=60.0)
     table = make_table(2, reading)
     assert row(table, corpus="s800", model="iteration")["ours"] == "60.00 ± 0.00"
     assert row(table, corpus=MACRO, model="iteration")["ours"] == "-"
@@ -97,7 +97,7 @@ def test_a_partial_table_prints_what_there_is_and_says_what_is_missing(tmp_path)
 
 
 def test_table_3_is_the_papers_at_the_full_scale_and_shows_the_orders_it_implies(tmp_path):
-    plan, shelf, reading, _ = reading_of(tmp_path, 3, scale="full")
+    plan, store, reading, _ = reading_of(tmp_path, 3, scale="full")
     printed = published().dev
 
     def dev(settings):
@@ -106,7 +106,7 @@ def test_table_3_is_the_papers_at_the_full_scale_and_shows_the_orders_it_implies
             return round(10 * printed.single_aux[settings.auxiliaries[0]][cell], 2) - 850  # to a tenth of a percent
         return 50.0
 
-    finish_all(plan, shelf, dev=dev)
+    finish_all(plan, store, dev=dev)
     table = make_table(3, reading)
     line = row(table, chemdner="single_aux linnaeus")
     assert line["batch 16 lr 0.05 paper"] == "90.15"
@@ -117,12 +117,12 @@ def test_table_3_is_the_papers_at_the_full_scale_and_shows_the_orders_it_implies
 
 
 def test_table_4_compares_random_and_sorted_orders_by_seed(tmp_path):
-    plan, shelf, reading, _ = reading_of(tmp_path, 4, mains=("s800",))
+    plan, store, reading, _ = reading_of(tmp_path, 4, mains=("s800",))
 
     def test(settings):
-        return 61.0 if settings.auxiliaries == plan.sorted_order("s800", plan.cells[0], shelf) else 60.0
+        return 61.0 if settings.auxiliaries == plan.sorted_order("s800", plan.cells[0], store) else 60.0
 
-    finish_all(plan, shelf, dev=lambda s: 40 + len(s.auxiliaries[0]) / 10, test=test)
+    finish_all(plan, store, dev=lambda s: 40 + len(s.auxiliaries[0]) / 10, test=test)
     line = row(make_table(4, reading), corpus="s800", regime="stack")
     assert (line["random order"], line["sorted"]) == ("60.00 ± 0.00", "61.00 ± 0.00")
     assert line["sorted - random"].startswith("+1.00")
@@ -131,8 +131,8 @@ def test_table_4_compares_random_and_sorted_orders_by_seed(tmp_path):
 
 def test_table_6_averages_ours_over_each_systems_tasks(tmp_path):
     mains = ("ncbi-disease", "jnlpba", "chemdner")
-    plan, shelf, reading, _ = reading_of(tmp_path, 6, mains=mains, seeds=2)
-    finish_all(plan, shelf, test=lambda s: {"ncbi-disease": 80.0, "jnlpba": 70.0}.get(s.main, 60.0))
+    plan, store, reading, _ = reading_of(tmp_path, 6, mains=mains, seeds=2)
+    finish_all(plan, store, test=lambda s: {"ncbi-disease": 80.0, "jnlpba": 70.0}.get(s.main, 60.0))
     table = make_table(6, reading)
     line = row(table, system="SciBERT (Beltagy et al., 2019)")
     assert (line["tasks"], line["theirs"], line["our Iteration"]) == ("2", "82.93", "75.00 ± 0.00")
@@ -166,11 +166,11 @@ def test_dry_run_lists_every_training_of_the_full_protocol_with_its_cost(tmp_pat
 
 
 def test_a_finished_table_is_printed_again_without_training(tmp_path):
-    plan, shelf, _, fingerprints = reading_of(tmp_path, 4, mains=("s800",))
-    finish_all(plan, shelf)
+    plan, store, _, fingerprints = reading_of(tmp_path, 4, mains=("s800",))
+    finish_all(plan, store)
     words = ("reproduce", 4, "--scale", "reduced", "--main", "s800", "--set", f"storage={tmp_path / 'runs'}")
     assert "Nothing has been trained" in munchray(*words, "--show").stderr
-    remember_data(shelf.folder, fingerprints)
+    remember_data(store.folder, fingerprints)
     shown = json.loads(munchray(*words, "--show", "--json").stdout)
     assert shown["missing"] == []
     assert shown["rows"][0]["random order"] == "50.00 ± 0.00"

@@ -8,12 +8,12 @@ from typer.testing import CliRunner
 
 from munchray.cli.app import app
 from munchray.errors import InputError, WorkError
-from munchray.search.export import trained_by
-from munchray.search.results import Reuse, ranking
-from munchray.search.search import search_folder, trial_folder
-from munchray.search.study import Study
 from munchray.settings import load_job
-from munchray.training.record import EpochReport, StageResult
+from munchray.training.trial_results import EpochReport, StageResult
+from munchray.tuning.export import trained_by
+from munchray.tuning.ranking import Reuse, ranking
+from munchray.tuning.search import search_folder, trial_folder
+from munchray.tuning.study import Study
 
 JOB = """
 main: sample-disease-1
@@ -144,11 +144,11 @@ def test_the_command_shows_the_ranking_reuse_and_what_the_trials_say_about_order
     said = json.loads(done.stdout)
     assert [answer["question"] for answer in said["order_evidence"]["answers"]][:4] == [
         "presence",
-        "place",
+        "position",
         "first",
         "last",
     ]
     assert said["reuse"]["stages_reused"] == 5
-    drawn = {f"{name}.{kind}" for name in ("places", "paths", "progress") for kind in ("png", "svg")}
+    drawn = {f"{name}.{kind}" for name in ("positions", "paths", "progress") for kind in ("png", "svg")}
     assert {path.name for path in (tmp_path / "plots").iterdir()} == drawn
-    assert "places.svg" in done.stderr
+    assert "positions.svg" in done.stderr

@@ -13,14 +13,14 @@ from pathlib import Path
 
 import pytest
 from clusters import Cluster
-from processes import heed_ctrl_c, kill_family
+from processes import install_sigint, kill_family
 from s3_server import KEYS, S3Server
 from typer.testing import CliRunner
 
 from munchray.cli.app import app
-from munchray.search.results import ranking
 from munchray.settings import load_job
-from munchray.training.record import read_result
+from munchray.training.trial_results import read_result
+from munchray.tuning.ranking import ranking
 
 pytestmark = pytest.mark.slow
 
@@ -85,8 +85,8 @@ def outcome(home, storage):
     job = load_job(home / "tiny.yaml", [f"storage={storage}"])
     ranked = ranking(job)
     assert ranked.failed == ranked.running == []
-    marks = {t.number: read_result(ranked.folder / f"trials/{t.number:04d}").weights_digest for t in ranked.trials}
-    return {t.order: (t.dev_f1, t.updates, marks[t.number]) for t in ranked.trials}, ranked.reuse
+    digests = {t.number: read_result(ranked.folder / f"trials/{t.number:04d}").weights_digest for t in ranked.trials}
+    return {t.order: (t.dev_f1, t.updates, digests[t.number]) for t in ranked.trials}, ranked.reuse
 
 
 def test_nodes_that_share_only_the_bucket_find_what_one_machine_finds(
@@ -221,7 +221,7 @@ def start(home, storage, place, *more):
             stderr=log,
             cwd=home,
             start_new_session=True,
-            preexec_fn=heed_ctrl_c,
+            preexec_fn=install_sigint,
         )
 
 

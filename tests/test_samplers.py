@@ -17,11 +17,11 @@ import pytest
 from munchray.corpora.catalogue import ENTITY_TYPES
 from munchray.errors import InputError
 from munchray.orders import OrderRule
-from munchray.samplers.by_name import SAMPLERS, SpaceExhausted, make_sampler
-from munchray.samplers.encoding import Encoding, identity
-from munchray.search.study import Study
+from munchray.samplers.registry import SAMPLERS, SpaceExhausted, make_sampler
+from munchray.samplers.search_space import Encoding, identity
 from munchray.settings.dimensions import Choices, OrderSpace, Range
 from munchray.settings.space import SearchSpace
+from munchray.tuning.study import Study
 
 AUXILIARIES = ("a", "b", "c", "d")
 RULE = OrderRule({"a": "disease", "b": "disease", "c": "gene", "d": "species"}, adjacent_differ=True)

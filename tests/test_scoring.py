@@ -5,7 +5,7 @@ import random
 import pytest
 
 from munchray.corpora.tags import iob2_to_iobes, iobes_to_iob2, spans_to_iob2
-from munchray.tagging.scoring import Counts, by_type, macro_f1, sentence_counts, seqeval_scores, total
+from munchray.tagging.scoring import SpanCounts, by_type, macro_f1, sentence_counts, seqeval_scores, total
 
 # Paper, Table 2: SingleTask, MultiTask, SingleAux, MUNCH.-Conc, MUNCH.-Iter, MUNCH.-Stack; last number MA. AVG.
 TABLE_2 = [
@@ -25,16 +25,16 @@ def random_tags(rng, types=("A", "B")):
 def test_counts_of_a_sentence_worked_out_by_hand():
     gold = ["B-A", "I-A", "O", "B-A", "O", "B-B"]
     predicted = ["B-A", "I-A", "O", "B-B", "O", "O"]
-    assert sentence_counts(gold, predicted) == Counts(tp=1, fp=1, fn=2)
-    assert Counts(1, 1, 2).precision == 50
-    assert Counts(1, 1, 2).recall == pytest.approx(100 / 3)
-    assert Counts(1, 1, 2).f1 == pytest.approx(40)
+    assert sentence_counts(gold, predicted) == SpanCounts(tp=1, fp=1, fn=2)
+    assert SpanCounts(1, 1, 2).precision == 50
+    assert SpanCounts(1, 1, 2).recall == pytest.approx(100 / 3)
+    assert SpanCounts(1, 1, 2).f1 == pytest.approx(40)
 
 
 def test_a_span_must_match_exactly_in_both_ends_and_type():
     gold = ["B-A", "I-A", "O"]
     for predicted in (["B-A", "O", "O"], ["B-A", "I-A", "I-A"], ["B-B", "I-B", "O"], ["O", "B-A", "O"]):
-        assert sentence_counts(gold, predicted) == Counts(0, 1, 1)
+        assert sentence_counts(gold, predicted) == SpanCounts(0, 1, 1)
 
 
 def test_scores_equal_seqeval_strict_on_well_formed_tags():
@@ -50,7 +50,7 @@ def test_scores_equal_seqeval_strict_on_well_formed_tags():
 
 def test_iobes_and_iob2_of_the_same_spans_score_the_same():
     gold = spans_to_iob2([(0, 2, "A"), (3, 4, "B")], 5)
-    assert sentence_counts(gold, iob2_to_iobes(gold)) == Counts(tp=2)
+    assert sentence_counts(gold, iob2_to_iobes(gold)) == SpanCounts(tp=2)
 
 
 def test_counts_by_type_sum_to_the_whole():
@@ -62,18 +62,18 @@ def test_counts_by_type_sum_to_the_whole():
 
 
 def test_nothing_predicted_and_nothing_there_score_zero_without_failing():
-    assert Counts().f1 == Counts().precision == Counts().recall == 0
-    assert Counts(fn=3).f1 == 0
+    assert SpanCounts().f1 == SpanCounts().precision == SpanCounts().recall == 0
+    assert SpanCounts(fn=3).f1 == 0
 
 
 @pytest.mark.parametrize(("scores", "printed"), TABLE_2)
 def test_macro_averages_of_table_2_recompute_from_its_columns(scores, printed):
-    # Counts whose F1 is the published score to two decimals: tp / 10,000 with equal errors on both sides.
-    counts = [Counts(round(100 * f1), 10_000 - round(100 * f1), 10_000 - round(100 * f1)) for f1 in scores]
+    # SpanCounts whose F1 is the published score to two decimals: tp / 10,000 with equal errors on both sides.
+    counts = [SpanCounts(round(100 * f1), 10_000 - round(100 * f1), 10_000 - round(100 * f1)) for f1 in scores]
     assert macro_f1(counts) == pytest.approx(printed, abs=0.0051)
 
 
 def test_micro_average_is_not_the_mean_of_f1s():
-    small, large = Counts(1, 0, 0), Counts(10, 90, 90)
+    small, large = SpanCounts(1, 0, 0), SpanCounts(10, 90, 90)
     assert total([small, large]).f1 == pytest.approx(100 * 11 / 101)
     assert macro_f1([small, large]) == pytest.approx(55)

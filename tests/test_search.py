@@ -14,12 +14,12 @@ from mlflow.tracking import MlflowClient
 
 import munchray
 from munchray.errors import InputError
-from munchray.search.results import ranking
-from munchray.search.search import Search
 from munchray.settings import load_job
-from munchray.tagging.scoring import Counts
+from munchray.tagging.scoring import SpanCounts
 from munchray.tracking.tracker import default_uri
-from munchray.training.record import EpochReport, StageResult, TrialResult, write_result
+from munchray.training.trial_results import EpochReport, StageResult, TrialResult, write_result
+from munchray.tuning.ranking import ranking
+from munchray.tuning.search import Search
 
 JOB = """
 main: sample-disease-1
@@ -114,7 +114,7 @@ def train_by_formula(search, suggestion, epochs=2):
     (folder / "settings.json").write_text(json.dumps(settings.model_dump(mode="json")))
     (folder / "epochs.jsonl").write_text("".join(json.dumps(dataclasses.asdict(p)) + "\n" for p in points))
     right = score_of(settings)
-    counts = Counts(right, 100 - right, 100 - right)
+    counts = SpanCounts(right, 100 - right, 100 - right)
     result = TrialResult({"sample-disease-1": counts}, [counts], [StageResult(("a",), 1.0, 20)], 20, 1.5, "digest")
     write_result(folder, result)
     return points
@@ -160,7 +160,7 @@ def test_a_search_runs_its_trials_ranks_them_and_tells_mlflow(job_file):
         assert run.info.status == "FINISHED"
         assert run.data.tags["mlflow.parentRunId"] == parent.info.run_id
         assert run.data.params["order"] == " > ".join(suggestion.values["order"])
-        assert run.data.params[f"place.{suggestion.values['order'][1]}"] == "2"
+        assert run.data.params[f"position.{suggestion.values['order'][1]}"] == "2"
         steps = [m.step for m in client.get_metric_history(run.info.run_id, "dev_f1")]
         assert sorted(set(steps)) == [10, 20]
 

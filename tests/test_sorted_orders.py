@@ -8,9 +8,9 @@ import optuna
 import pytest
 
 from munchray.orders import OrderRule
-from munchray.samplers.encoding import Encoding
+from munchray.samplers.base import STAGES
+from munchray.samplers.search_space import Encoding
 from munchray.samplers.sorted_orders import Sorted
-from munchray.samplers.unseen import STAGES
 from munchray.settings.dimensions import Choices, OrderSpace
 from munchray.settings.space import SearchSpace
 

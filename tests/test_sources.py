@@ -27,7 +27,7 @@ from munchray.features.sources import (
     sources_of,
 )
 from munchray.features.store import build, open_features
-from munchray.storage.place import Place
+from munchray.storage.path import StoragePath
 
 TEXT = [["BRCA1", "is", "a", "gene", "."], ["a", "gene", "of", "the", "tumour", "cell", "."]] * 40
 ODD = [
@@ -150,22 +150,22 @@ def test_a_torch_file_that_is_no_language_model_is_refused_and_runs_nothing(tmp_
     for name in (*files, "cut.pt", "pickle.pt"):
         spec = parse_embedding(str(tmp_path / name), "w")
         with pytest.raises(InputError, match=f"{name}: no language model, .*; expected a file saved by Flair's"):
-            open_embedder(spec, list, Place.at(tmp_path / "kept"), print)
+            open_embedder(spec, list, StoragePath.at(tmp_path / "kept"), print)
     assert not (tmp_path / "exploded").exists()
 
 
 def test_a_fingerprint_follows_the_bytes_not_the_path(tmp_path):
-    content, marks = vectors_file(tmp_path).read_bytes(), []
+    content, fingerprints = vectors_file(tmp_path).read_bytes(), []
     for name, data in {"one": content, "two": content, "three": content + b"\x00"}.items():
         path = tmp_path / name / "vectors.gensim"
         path.parent.mkdir()
         path.write_bytes(data)
-        marks.append(fingerprint(parse_embedding(str(path), "w"), list))
-    assert marks[0] == marks[1] != marks[2]
+        fingerprints.append(fingerprint(parse_embedding(str(path), "w"), list))
+    assert fingerprints[0] == fingerprints[1] != fingerprints[2]
     as_subwords = parse_embedding(f"fasttext:{tmp_path}/one/vectors.gensim", "w")
-    assert fingerprint(as_subwords, list) not in marks
+    assert fingerprint(as_subwords, list) not in fingerprints
     np.save(tmp_path / "one" / "vectors.gensim.vectors.npy", np.ones(2))
-    assert fingerprint(parse_embedding(f"{tmp_path}/one/vectors.gensim", "w"), list) != marks[0]
+    assert fingerprint(parse_embedding(f"{tmp_path}/one/vectors.gensim", "w"), list) != fingerprints[0]
 
 
 def test_a_trainings_fingerprint_follows_text_and_settings():
@@ -174,17 +174,17 @@ def test_a_trainings_fingerprint_follows_text_and_settings():
         for direction, epochs in [("forward", 1), ("backward", 1), ("forward", 2)]
     ]
     texts = [lambda: TEXT, lambda: TEXT[1:]]
-    marks = {fingerprint(spec, text) for spec in specs for text in texts}
-    assert len(marks) == 6
-    assert fingerprint(specs[0], lambda: TEXT) in marks
+    fingerprints = {fingerprint(spec, text) for spec in specs for text in texts}
+    assert len(fingerprints) == 6
+    assert fingerprint(specs[0], lambda: TEXT) in fingerprints
 
 
 @pytest.mark.parametrize("entry", [{"train": {"characters": "forward", "epochs": 1}}, {"train": {"subwords": 8}}])
 def test_what_was_trained_is_kept_and_found_again(tmp_path, entry):
     spec, told = parse_embedding(entry, "w"), []
-    first = open_embedder(spec, lambda: TEXT, Place.at(tmp_path), told.append)
+    first = open_embedder(spec, lambda: TEXT, StoragePath.at(tmp_path), told.append)
     assert told[0].startswith("training ")
-    again = open_embedder(spec, lambda: TEXT, Place.at(tmp_path), told.append)
+    again = open_embedder(spec, lambda: TEXT, StoragePath.at(tmp_path), told.append)
     assert len([line for line in told if line.startswith("training")]) == len(told)
     assert first.fingerprint == again.fingerprint == fingerprint(spec, lambda: TEXT)
     for ours, theirs in zip(first.embed(TEXT[:2]), again.embed(TEXT[:2]), strict=True):
@@ -192,7 +192,7 @@ def test_what_was_trained_is_kept_and_found_again(tmp_path, entry):
     (weights,) = tmp_path.glob("*/*.safetensors")
     weights.write_bytes(weights.read_bytes()[:-5])
     told.clear()
-    open_embedder(spec, lambda: TEXT, Place.at(tmp_path), told.append)
+    open_embedder(spec, lambda: TEXT, StoragePath.at(tmp_path), told.append)
     assert told[0].endswith("is damaged, making it again")
     load_embedder(weights.parent)
 
@@ -238,15 +238,15 @@ def by_flair(flair, embeddings, sentences) -> list[np.ndarray]:
 def assert_same_features(flair, spec: EmbeddingSpec, embeddings, sentences, folder: Path) -> None:
     """Ours equal Flair's, directly, after saving and loading, and from the store within float16."""
     expected = by_flair(flair, embeddings, sentences)
-    (source,) = sources_of([spec], list, Place.at(folder / "kept"), print)
+    (source,) = sources_of([spec], list, StoragePath.at(folder / "kept"), print)
     embedder = source.open()
     embedder.save(folder / "saved")
     for ours in (embedder, load_embedder(folder / "saved")):
         assert ours.fingerprint == source.fingerprint
         for features, judge in zip(ours.embed(sentences), expected, strict=True):
             np.testing.assert_allclose(features, judge, atol=1e-5, rtol=0)
-    build(sentences, [source], Place.at(folder / "store"), print)
-    stored = open_features(sentences, [source.fingerprint], Place.at(folder / "store"))
+    build(sentences, [source], StoragePath.at(folder / "store"), print)
+    stored = open_features(sentences, [source.fingerprint], StoragePath.at(folder / "store"))
     for sentence, judge in enumerate(expected):
         features = stored.tokens(np.full(len(judge), sentence), np.arange(len(judge)))
         np.testing.assert_allclose(features, judge, atol=1e-5, rtol=2**-10)
@@ -299,7 +299,7 @@ def test_a_transformer_folder_gives_the_last_layer_at_each_first_piece(flair, tm
 
     folder = tiny_bert(tmp_path / "bert")
     sentences = [["abc", "", "de"], ["f"], [], ["", ""], ["ZZ", "a😀b", "bad", "\u200b", "p"]]
-    (source,) = sources_of([parse_embedding(str(folder), "w")], list, Place.at(tmp_path / "kept"), print)
+    (source,) = sources_of([parse_embedding(str(folder), "w")], list, StoragePath.at(tmp_path / "kept"), print)
     embedder = source.open()
     features = list(embedder.embed(sentences))
     assert [f.shape for f in features] == [(len(tokens), 12) for tokens in sentences]
@@ -320,7 +320,7 @@ def test_a_transformer_folder_gives_the_last_layer_at_each_first_piece(flair, tm
 def test_a_folder_without_a_model_is_no_transformer(flair, tmp_path):
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(InputError, match=r"no transformer.*expected a folder that transformers' save_pretrained"):
-        open_embedder(parse_embedding(str(tmp_path), "w"), list, Place.at(tmp_path), print)
+        open_embedder(parse_embedding(str(tmp_path), "w"), list, StoragePath.at(tmp_path), print)
 
 
 @pytest.mark.slow
@@ -330,7 +330,7 @@ def test_a_name_that_cannot_be_downloaded_is_explained(flair, tmp_path, monkeypa
     for entry in ("pubmed-forward", "fasttext:pubmed"):
         spec = parse_embedding(entry, "w")
         with pytest.raises(WorkError, match=r"Flair could not provide the embeddings 'pubmed.*name a local file"):
-            open_embedder(spec, list, Place.at(tmp_path / "kept"), print)
+            open_embedder(spec, list, StoragePath.at(tmp_path / "kept"), print)
 
 
 @pytest.fixture(scope="session")

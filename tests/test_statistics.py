@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from munchray.protocol.statistics import (
-    Estimate,
+from munchray.finalization.statistics import (
+    Interval,
     Spread,
     across_seeds,
     bootstrap_difference,
@@ -15,14 +15,16 @@ from munchray.protocol.statistics import (
     randomization_p,
     superiority,
 )
-from munchray.tagging.scoring import Counts, total
+from munchray.tagging.scoring import SpanCounts, total
 
 
 def sentences(rng, count, skill):
-    """Counts of sentences with up to three gold spans, each found with probability ``skill``."""
+    """SpanCounts of sentences with up to three gold spans, each found with probability ``skill``."""
     gold = rng.integers(0, 4, size=count)
     right = rng.binomial(gold, skill)
-    return [Counts(int(r), int(w), int(g - r)) for r, g, w in zip(right, gold, rng.integers(0, 2, count), strict=True)]
+    return [
+        SpanCounts(int(r), int(w), int(g - r)) for r, g, w in zip(right, gold, rng.integers(0, 2, count), strict=True)
+    ]
 
 
 def by_enumeration(a, b):
@@ -52,8 +54,8 @@ def test_sampled_randomization_agrees_with_exhaustive_permutation():
 
 
 def test_randomization_has_a_formula_when_one_system_is_right_wherever_they_differ():
-    a = [Counts(1, 0, 0)] * 10 + [Counts(1, 0, 0)] * 50
-    b = [Counts(0, 0, 1)] * 10 + [Counts(1, 0, 0)] * 50
+    a = [SpanCounts(1, 0, 0)] * 10 + [SpanCounts(1, 0, 0)] * 50
+    b = [SpanCounts(0, 0, 1)] * 10 + [SpanCounts(1, 0, 0)] * 50
     assert randomization_p(a, b) == pytest.approx(2 * 0.5**10)  # a sign test: only all or none swapped is as extreme
     assert randomization_p(a, a) == 1.0
 
@@ -85,8 +87,8 @@ def test_randomization_of_a_thousand_sentences_agrees_with_scipys_permutation_te
 def test_the_bootstrap_interval_covers_a_difference_whose_spread_is_known():
     # precision 1 on both sides and one gold span a sentence: the difference of the counts is a difference of shares
     rng = np.random.default_rng(0)
-    a = [Counts(1, 0, 0) if hit else Counts(0, 1, 1) for hit in rng.random(3_000) < 0.8]
-    b = [Counts(1, 0, 0) if hit else Counts(0, 1, 1) for hit in rng.random(3_000) < 0.7]
+    a = [SpanCounts(1, 0, 0) if hit else SpanCounts(0, 1, 1) for hit in rng.random(3_000) < 0.8]
+    b = [SpanCounts(1, 0, 0) if hit else SpanCounts(0, 1, 1) for hit in rng.random(3_000) < 0.7]
     found = bootstrap_difference(a, b)
     differences = np.array([x.tp - y.tp for x, y in zip(a, b, strict=True)]) * 100  # F1 is the share of right ones
     half = 1.96 * differences.std() / np.sqrt(3_000)
@@ -104,8 +106,8 @@ def test_across_seeds_is_scipys_paired_t_test():
 
 def test_one_seed_shows_no_spread_and_equal_differences_divide_by_nothing():
     assert across_seeds([81.0], [80.0]).p is None
-    assert across_seeds([81.0], [80.0]).difference == Estimate(1.0)
-    assert superiority([81.0], [80.0]) == Estimate(1.0)
+    assert across_seeds([81.0], [80.0]).difference == Interval(1.0)
+    assert superiority([81.0], [80.0]) == Interval(1.0)
     assert Spread.of([81.0]) == Spread(81.0, None, 81.0, 1)
     assert across_seeds([2.0, 3.0], [2.0, 3.0]).p == 1.0
     assert across_seeds([2.0, 3.0], [1.0, 2.0]).p == 0.0

@@ -13,13 +13,13 @@ from s3_server import BUCKET, KEYS, S3Server
 
 from munchray.errors import HaltError, InputError
 from munchray.features import store
-from munchray.features.sources import Source
-from munchray.storage import bucket, claims
+from munchray.features.sources import EmbeddingSource
+from munchray.storage import bucket, lease
 from munchray.storage.address import parse
-from munchray.storage.place import Place, cache_folder
+from munchray.storage.path import StoragePath, cache_folder
 from munchray.storage.workspace import working_in
-from munchray.training import sharing, stages
-from munchray.training.stages import StageStore
+from munchray.training import shared_stages, stage_cache
+from munchray.training.stage_cache import StageCache
 
 PLENTY = 1e9
 
@@ -34,26 +34,26 @@ PLENTY = 1e9
 )
 def test_an_address_that_is_none_is_said(text, said):
     with pytest.raises(ValueError, match=said.replace("?", r"\?")):
-        Place.at(text)
+        StoragePath.at(text)
 
 
 def test_a_key_in_an_address_is_refused_and_not_repeated():
     with pytest.raises(ValueError, match="has a key in it") as error:
-        Place.at("s3://someone:verysecret@bucket/runs")
+        StoragePath.at("s3://someone:verysecret@bucket/runs")
     assert "verysecret" not in str(error.value)
 
 
 def test_places_below_each_other_have_addresses_and_folders_below_each_other(monkeypatch, tmp_path):
     monkeypatch.setenv("MUNCHRAY_CACHE", str(tmp_path))
-    runs = Place.at("s3://bucket//team/runs/?region=eu-west-1")
+    runs = StoragePath.at("s3://bucket//team/runs/?region=eu-west-1")
     assert str(runs) == "s3://bucket/team/runs?region=eu-west-1"
     trial = runs / "tiny" / "trials/0001"
     assert str(trial) == "s3://bucket/team/runs/tiny/trials/0001?region=eu-west-1"
     assert trial.folder == runs.folder / "tiny/trials/0001"
     assert cache_folder() in trial.folder.parents
     assert runs.within(trial.folder) == trial
-    assert Place.at("s3://bucket/team/runs?region=us-east-1").folder != runs.folder
-    on_disk = Place.at(tmp_path / "runs")
+    assert StoragePath.at("s3://bucket/team/runs?region=us-east-1").folder != runs.folder
+    on_disk = StoragePath.at(tmp_path / "runs")
     assert (on_disk / "tiny").folder == tmp_path / "runs" / "tiny" == on_disk.within(tmp_path / "runs" / "tiny").folder
 
 
@@ -73,7 +73,7 @@ def machine(server, tmp_path, monkeypatch):
 
     def become(name):
         monkeypatch.setenv("MUNCHRAY_CACHE", str(tmp_path / name))
-        return Place.at(server.url(tmp_path.name))
+        return StoragePath.at(server.url(tmp_path.name))
 
     return become
 
@@ -91,20 +91,20 @@ def test_files_that_are_kept_arrive_elsewhere_and_so_do_their_changes(machine):
     written(there, "trials/0001/result.json", "1")
     written(there, "study.journal", "a")
     for name in ("trials/0001/result.json", "study.journal"):
-        there.keep(name)
+        there.upload(name)
     here = machine("two")
     assert not here.folder.exists()
-    assert here.refresh()
+    assert here.sync()
     assert (here.folder / "trials/0001/result.json").read_text() == "1"
     before = (here.folder / "trials/0001/result.json").stat().st_ino
     machine("one")
     written(there, "study.journal", "ab")
-    there.keep("study.journal")
+    there.upload("study.journal")
     machine("two")
-    here.refresh()
+    here.sync()
     assert (here.folder / "study.journal").read_text() == "ab"
     assert (here.folder / "trials/0001/result.json").stat().st_ino == before, "what has not changed is not fetched"
-    assert not (here / "nothing").refresh()
+    assert not (here / "nothing").sync()
 
 
 @pytest.mark.slow
@@ -112,26 +112,26 @@ def test_a_folder_arrives_whole_when_it_is_asked_for_and_an_unfinished_one_does_
     there = machine("one")
     written(there, "model/weights", "w" * 100_000)
     written(there, "model/about.json", "{}")
-    there.keep("model")
+    there.upload("model")
     here = machine("two")
-    here.refresh()
+    here.sync()
     assert not (here.folder / "model").exists()
     assert here.has("model")
     assert here.file_of("model", "about.json") == b"{}"
     assert here.file_of("model", "other.json") is None
-    here.bring("model")
+    here.download("model")
     assert {path.name: path.stat().st_size for path in (here.folder / "model").iterdir()} == {
         "weights": 100_000,
         "about.json": 2,
     }
-    here.bring("other")
+    here.download("other")
     assert not (here.folder / "other").exists()
     packed = tmp_path / "cut.tar"
     with tarfile.open(packed, "w") as tar:
         tar.add(here.folder / "model", ".")
     with server.files().open_output_stream(f"{BUCKET}/{tmp_path.name}/cut.tar") as stream:
         stream.write(packed.read_bytes()[:60_000])
-    here.bring("cut")
+    here.download("cut")
     assert not (here.folder / "cut").exists()
 
 
@@ -140,21 +140,21 @@ def test_what_one_process_works_on_goes_on_elsewhere_from_what_it_kept(machine):
     trial = machine("one") / "0001"
     with working_in(trial) as work:
         (work.folder / "checkpoint").mkdir()
-        (work.folder / "checkpoint" / "place.json").write_text("1")
+        (work.folder / "checkpoint" / "progress.json").write_text("1")
         (work.folder / "epochs.jsonl").write_text("a\n")
-        work.keep()
+        work.upload()
         (work.folder / "epochs.jsonl").write_text("a\nb\n")  # and here it dies
     assert not work.folder.exists(), "nothing stays on the machine"
     trial = machine("two") / "0001"
     with working_in(trial) as work:
-        assert (work.folder / "checkpoint" / "place.json").read_text() == "1"
+        assert (work.folder / "checkpoint" / "progress.json").read_text() == "1"
         assert (work.folder / "epochs.jsonl").read_text() == "a\n"
-        (work.folder / "checkpoint" / "place.json").unlink()
+        (work.folder / "checkpoint" / "progress.json").unlink()
         (work.folder / "checkpoint").rmdir()
         (work.folder / "model").mkdir()
         (work.folder / "model" / "weights").write_text("w")
         (work.folder / "result.json").write_text("{}")
-        work.keep()
+        work.upload()
     assert sorted(each.key for each in trial.objects()) == ["epochs.jsonl", "model.tar", "result.json"]
 
 
@@ -162,29 +162,29 @@ def test_what_one_process_works_on_goes_on_elsewhere_from_what_it_kept(machine):
 def test_only_one_process_has_a_right_and_a_dead_ones_is_free(machine, monkeypatch):
     place = machine("one")
     first, second = place.claim("search"), place.claim("search")
-    assert first.take() is None
-    assert second.take()["pid"] == os.getpid()
-    first.leave()
-    assert second.take() is None
-    second.leave()
+    assert first.acquire() is None
+    assert second.acquire()["pid"] == os.getpid()
+    first.release()
+    assert second.acquire() is None
+    second.release()
     elsewhere = json.dumps({"host": "another machine", "pid": 1})
     there = place.claim("search")
     there._bucket.put_text(there._own, elsewhere)
     assert place.claim("search").take() == json.loads(elsewhere)
-    monkeypatch.setattr(claims, "EXPIRES", 1.0)  # by the server's clock, of whole seconds
+    monkeypatch.setattr(lease, "TTL_S", 1.0)  # by the server's clock, of whole seconds
     time.sleep(3)
     third = place.claim("search")
-    assert third.take() is None
-    third.leave()
+    assert third.acquire() is None
+    third.release()
     gone = multiprocessing.get_context("spawn").Process(target=os.getpid)
     gone.start()
     gone.join()
-    here = json.dumps({"host": claims.owners.this_process()["host"], "pid": gone.pid})
+    here = json.dumps({"host": lease.owners.this_process()["host"], "pid": gone.pid})
     there._bucket.put_text(there._own, here)
-    monkeypatch.setattr(claims, "EXPIRES", 60.0)
+    monkeypatch.setattr(lease, "TTL_S", 60.0)
     fourth = place.claim("search")
-    assert fourth.take() is None, "its process is known to be dead"
-    fourth.leave()
+    assert fourth.acquire() is None, "its process is known to be dead"
+    fourth.release()
 
 
 @pytest.mark.slow
@@ -196,7 +196,7 @@ def test_of_many_that_ask_at_the_same_time_one_gets_the_right(machine):
     def ask(right):
         begin.wait()
         for _ in range(20):  # all may step back at first
-            if right.take() is None:
+            if right.acquire() is None:
                 got.append(right)
                 return
             if got:
@@ -208,20 +208,20 @@ def test_of_many_that_ask_at_the_same_time_one_gets_the_right(machine):
     for thread in threads:
         thread.join()
     assert len(got) == 1
-    got[0].leave()
+    got[0].release()
 
 
 @pytest.mark.slow
 def test_a_process_that_was_taken_for_dead_learns_it(machine, monkeypatch):
-    monkeypatch.setattr(claims, "BEATS", 0.2)
+    monkeypatch.setattr(lease, "HEARTBEAT_S", 0.2)
     right = machine("one").claim("search")
-    assert right.take() is None
+    assert right.acquire() is None
     right._bucket.remove(right._own)
     end = time.monotonic() + 20
     while not right.lost and time.monotonic() < end:
         time.sleep(0.1)
     assert right.lost
-    right.leave()
+    right.release()
 
 
 @pytest.mark.slow
@@ -234,9 +234,9 @@ def test_features_are_embedded_by_one_machine_and_brought_to_others_once(machine
 
     sentences = [["a", "b"], ["c"]]
     place = machine("one") / "features"
-    store.build(sentences, [Source("ones", Ones)], place, print)
+    store.build(sentences, [EmbeddingSource("ones", Ones)], place, print)
     place = machine("two") / "features"
-    store.build(sentences, [Source("ones", lambda: pytest.fail("embedded again"))], place, print)
+    store.build(sentences, [EmbeddingSource("ones", lambda: pytest.fail("embedded again"))], place, print)
     assert list(place.folder.glob("*/values")) == [], "this machine has not read them yet"
     opened = []
     readers = [
@@ -255,20 +255,20 @@ def test_features_are_embedded_by_one_machine_and_brought_to_others_once(machine
 def take_stage(place, cache, told):
     """In a process of another machine, while the first one trains the stage."""
     os.environ["MUNCHRAY_CACHE"] = cache
-    sharing.LOOK_AGAIN = 0.2
-    store = StageStore(place, PLENTY)
-    with store.turn("f" * 32, lambda: told.put("waits")) as kept:
-        told.put((kept and kept.record["dev_f1"], stages.inspect(store.folder / ("f" * 32))[0]))
+    shared_stages.LOOK_AGAIN = 0.2
+    store = StageCache(place, PLENTY)
+    with store.get_or_lock("f" * 32, lambda: told.put("waits")) as kept:
+        told.put((kept and kept.record["dev_f1"], stage_cache.inspect(store.folder / ("f" * 32))[0]))
 
 
 @pytest.mark.slow
 def test_a_stage_is_trained_by_one_machine_and_taken_by_the_others(machine, tmp_path):
     record = {"corpora": ["m", "a"], "settings": {"learning_rate": 0.1}, "dev_f1": 50.0}
-    one = StageStore(machine("one") / "stages", PLENTY, pytest.fail)
+    one = StageCache(machine("one") / "stages", PLENTY, pytest.fail)
     spawned = multiprocessing.get_context("spawn")
     told = spawned.Queue()
     other = spawned.Process(target=take_stage, args=(one.place, str(tmp_path / "two"), told))
-    with one.turn("f" * 32) as kept:
+    with one.get_or_lock("f" * 32) as kept:
         assert kept is None
         other.start()
         assert told.get(timeout=120) == "waits"
@@ -277,7 +277,7 @@ def test_a_stage_is_trained_by_one_machine_and_taken_by_the_others(machine, tmp_
     while (last := told.get(timeout=10)) == "waits":
         pass
     assert last == (50.0, "")
-    third = StageStore(machine("three") / "stages", PLENTY, pytest.fail)
+    third = StageCache(machine("three") / "stages", PLENTY, pytest.fail)
     found = [(stage.corpora, stage.dev_f1, stage.damage) for stage in third.listed(verify=False)]
     assert found == [(("m", "a"), 50.0, "")]
     assert list(third.folder.glob("*")) == [], "only its record was looked at"
@@ -293,13 +293,13 @@ def test_a_server_that_is_away_for_a_moment_is_waited_for_and_one_that_stays_awa
     server.stop()
     monkeypatch.setattr(bucket, "PATIENCE", 1.0)
     with pytest.raises(HaltError, match="has not answered"):
-        place.keep("file")
+        place.upload("file")
     with pytest.raises(InputError, match="does not answer"):
         place.check(writable=False)
     monkeypatch.setattr(bucket, "PATIENCE", 120.0)
     again = threading.Timer(1.0, server.start)
     again.start()
-    place.keep("file")
+    place.upload("file")
     again.join()
     assert place.has("file")
 

@@ -15,10 +15,10 @@ import numpy as np
 import pytest
 
 from munchray.errors import WorkError
-from munchray.features.sources import Source
+from munchray.features.sources import EmbeddingSource
 from munchray.features.store import build, missing, open_features
 from munchray.features.units import LARGEST
-from munchray.storage.place import Place
+from munchray.storage.path import StoragePath
 
 SENTENCES = [["BRCA1", "is", "a", "gene"], ["a", "gene"], ["BRCA1", "is", "a", "gene"], [], ["x"] * 9, ["a", "gene"]]
 
@@ -62,14 +62,14 @@ class Lookup(Contextual):
             yield self.vectors_of(tokens) if tokens else np.zeros((0, self.width), np.float32)
 
 
-def as_source(embedder: Contextual) -> Source:
-    return Source(embedder.fingerprint, lambda: embedder)
+def as_source(embedder: Contextual) -> EmbeddingSource:
+    return EmbeddingSource(embedder.fingerprint, lambda: embedder)
 
 
 def built(store: Path, *embedders: Contextual, sentences: Sequence[Sequence[str]] = SENTENCES) -> list[str]:
     """Build; what the builder told."""
     told: list[str] = []
-    build(sentences, [as_source(embedder) for embedder in embedders], Place.at(store), told.append)
+    build(sentences, [as_source(embedder) for embedder in embedders], StoragePath.at(store), told.append)
     return told
 
 
@@ -88,7 +88,7 @@ def all_tokens(features, sentences=SENTENCES):
 def test_tokens_have_what_the_embedders_gave_in_whatever_order_they_are_asked_for(tmp_path):
     embedders = [Contextual(), Lookup("words")]
     built(tmp_path, *embedders)
-    features = open_features(SENTENCES, ["context", "words"], Place.at(tmp_path))
+    features = open_features(SENTENCES, ["context", "words"], StoragePath.at(tmp_path))
     assert features.width == 8
     asked = [(4, 8), (0, 3), (1, 1), (0, 0), (4, 0)]
     found = features.tokens(*np.array(asked).T)
@@ -100,8 +100,8 @@ def test_tokens_have_what_the_embedders_gave_in_whatever_order_they_are_asked_fo
 
 def test_the_columns_follow_the_order_of_the_embedders(tmp_path):
     built(tmp_path, Contextual(), Lookup("words"))
-    one = all_tokens(open_features(SENTENCES, ["context", "words"], Place.at(tmp_path)))
-    other = all_tokens(open_features(SENTENCES, ["words", "context"], Place.at(tmp_path)))
+    one = all_tokens(open_features(SENTENCES, ["context", "words"], StoragePath.at(tmp_path)))
+    other = all_tokens(open_features(SENTENCES, ["words", "context"], StoragePath.at(tmp_path)))
     np.testing.assert_array_equal(one, np.concatenate([other[:, 3:], other[:, :3]], axis=1))
 
 
@@ -124,9 +124,9 @@ def test_two_corpora_with_the_same_sentences_share_a_unit(tmp_path):
 def test_token_borders_and_order_make_another_unit(tmp_path):
     built(tmp_path, Contextual(), sentences=[["a b"], ["c"]])
     for other in ([["a", "b"], ["c"]], [["a b", "c"]], [["c"], ["a b"]]):
-        assert missing(other, ["context"], Place.at(tmp_path)) == ["context"]
-    assert missing([["a b"], ["c"]], ["context"], Place.at(tmp_path)) == []
-    assert missing([["a b"], ["c"]], ["context", "other"], Place.at(tmp_path)) == ["other"]
+        assert missing(other, ["context"], StoragePath.at(tmp_path)) == ["context"]
+    assert missing([["a b"], ["c"]], ["context"], StoragePath.at(tmp_path)) == []
+    assert missing([["a b"], ["c"]], ["context", "other"], StoragePath.at(tmp_path)) == ["other"]
 
 
 def test_a_warm_store_opens_no_embedder(tmp_path):
@@ -135,7 +135,7 @@ def test_a_warm_store_opens_no_embedder(tmp_path):
     def never() -> Contextual:
         raise AssertionError("opened")
 
-    build(SENTENCES, [Source("context", never)], Place.at(tmp_path), print)
+    build(SENTENCES, [EmbeddingSource("context", never)], StoragePath.at(tmp_path), print)
 
 
 def test_values_beyond_float16_are_clipped_and_small_ones_keep_their_relative_precision(tmp_path):
@@ -144,7 +144,7 @@ def test_values_beyond_float16_are_clipped_and_small_ones_keep_their_relative_pr
             yield np.array([[1e6, -1e6, np.inf, -np.inf, 1.0 / 3]], np.float32)
 
     built(tmp_path, Wide(), sentences=[["a"]])
-    (row,) = all_tokens(open_features([["a"]], ["context"], Place.at(tmp_path)), [["a"]])
+    (row,) = all_tokens(open_features([["a"]], ["context"], StoragePath.at(tmp_path)), [["a"]])
     np.testing.assert_allclose(row, [LARGEST, -LARGEST, LARGEST, -LARGEST, 1 / 3], rtol=2**-11)
 
 
@@ -210,14 +210,14 @@ DAMAGES = {
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_a_damaged_unit_is_never_used_and_made_again(tmp_path, damage):
     built(tmp_path, Contextual())
-    expected = all_tokens(open_features(SENTENCES, ["context"], Place.at(tmp_path)))
+    expected = all_tokens(open_features(SENTENCES, ["context"], StoragePath.at(tmp_path)))
     damage(unit_of(tmp_path))
-    assert missing(SENTENCES, ["context"], Place.at(tmp_path)) == ["context"]
+    assert missing(SENTENCES, ["context"], StoragePath.at(tmp_path)) == ["context"]
     with pytest.raises(WorkError, match=f"{DAMAGES[damage]}; `munchray embed` makes them again"):
-        open_features(SENTENCES, ["context"], Place.at(tmp_path))
+        open_features(SENTENCES, ["context"], StoragePath.at(tmp_path))
     told = built(tmp_path, Contextual())
     assert told[0].endswith(f"{DAMAGES[damage]}; making it again")
-    np.testing.assert_array_equal(all_tokens(open_features(SENTENCES, ["context"], Place.at(tmp_path))), expected)
+    np.testing.assert_array_equal(all_tokens(open_features(SENTENCES, ["context"], StoragePath.at(tmp_path))), expected)
     assert len(list(tmp_path.iterdir())) == 1, "nothing else is left in the store"
 
 
@@ -225,8 +225,8 @@ def test_a_changed_byte_is_found_by_reading_all(tmp_path):
     built(tmp_path, Contextual())
     values = unit_of(tmp_path) / "values"
     values.write_bytes(values.read_bytes()[:-1] + b"\x00")
-    assert missing(SENTENCES, ["context"], Place.at(tmp_path)) == []
-    assert missing(SENTENCES, ["context"], Place.at(tmp_path), deep=True) == ["context"]
+    assert missing(SENTENCES, ["context"], StoragePath.at(tmp_path)) == []
+    assert missing(SENTENCES, ["context"], StoragePath.at(tmp_path), deep=True) == ["context"]
 
 
 def build_slowly(store: Path) -> None:
@@ -242,7 +242,7 @@ def test_two_builders_at_once_end_with_one_store(tmp_path):
         builder.join()
     assert [builder.exitcode for builder in builders] == [0, 0, 0]
     assert len(list(tmp_path.iterdir())) == 1
-    assert missing(SENTENCES, ["context"], Place.at(tmp_path), deep=True) == []
+    assert missing(SENTENCES, ["context"], StoragePath.at(tmp_path), deep=True) == []
 
 
 def test_the_slower_builder_uses_the_units_of_the_faster(tmp_path):
@@ -266,7 +266,7 @@ def test_what_a_killed_builder_left_does_no_harm_and_is_removed_when_old(tmp_pat
     builder.join()
     (part,) = tmp_path.glob(".*.part")
     built(tmp_path, Contextual())
-    assert missing(SENTENCES, ["context"], Place.at(tmp_path)) == []
+    assert missing(SENTENCES, ["context"], StoragePath.at(tmp_path)) == []
     assert part.exists(), "it may still be at work"
     for path in (*part.iterdir(), part):
         os.utime(path, (0, time.time() - 25 * 3600))
@@ -282,7 +282,7 @@ def test_a_store_that_cannot_be_written_is_said(tmp_path):
 
 def test_only_empty_sentences_can_be_stored_too(tmp_path):
     built(tmp_path, Contextual(), sentences=[[], []])
-    assert all_tokens(open_features([[], []], ["context"], Place.at(tmp_path)), [[], []]).shape == (0, 5)
+    assert all_tokens(open_features([[], []], ["context"], StoragePath.at(tmp_path)), [[], []]).shape == (0, 5)
 
 
 def test_reading_imports_no_torch_flair_or_gensim_and_keeps_the_arrays_out_of_private_memory(tmp_path):
@@ -295,12 +295,12 @@ def test_reading_imports_no_torch_flair_or_gensim_and_keeps_the_arrays_out_of_pr
     sentences = [[f"{i}"] * 100 for i in range(200)]  # 40 MB
     built(tmp_path, Large(), sentences=sentences)
     program = (
-        "import sys; from munchray.storage.place import Place; import numpy as np\n"
+        "import sys; from munchray.storage.path import StoragePath; import numpy as np\n"
         "from munchray.features.store import open_features\n"
         "def own():\n"
         "    return sum(int(l.split()[1]) for l in open('/proc/self/smaps_rollup') if l.startswith('Anonymous'))\n"
         "sentences = [[f'{i}'] * 100 for i in range(200)]; before = own()\n"
-        "features = open_features(sentences, ['context'], Place.at(sys.argv[1]))\n"
+        "features = open_features(sentences, ['context'], StoragePath.at(sys.argv[1]))\n"
         "for i in range(200): features.tokens(np.full(100, i), np.arange(100))\n"
         "print(own() - before, [m for m in ('torch', 'flair', 'gensim') if m in sys.modules])"
     )

@@ -14,9 +14,9 @@ from optuna.storages.journal import JournalFileBackend
 
 from munchray.errors import InputError
 from munchray.orders import OrderRule
-from munchray.search.study import FinishedTrial, Study
 from munchray.settings.dimensions import Choices, OrderSpace
 from munchray.settings.space import SearchSpace
+from munchray.tuning.study import FinishedTrial, Study
 
 AUXILIARIES = ("bc2gm", "linnaeus", "s800")
 RULE = OrderRule({"bc2gm": "gene", "linnaeus": "species", "s800": "species"}, adjacent_differ=True)

@@ -6,8 +6,8 @@ import time
 import pytest
 from clusters import Cluster, searched, tiny_job
 
-from munchray.search.results import ranking
 from munchray.settings import load_job
+from munchray.tuning.ranking import ranking
 
 pytestmark = pytest.mark.slow
 

@@ -5,12 +5,12 @@ import pytest
 import torch
 from torch.nn.utils.rnn import PackedSequence
 
-from munchray.tagging.packing import Packing
+from munchray.tagging.packed_batch import PackedBatch
 from munchray.tagging.tagger import Tagger
 
 TAGS = {"main": ["O", "B-X", "I-X"], "other": ["O", "B-Y"]}
 LENGTHS = [5, 1, 3]
-PACKING = Packing(LENGTHS)
+PACKING = PackedBatch(LENGTHS)
 
 
 def make(seed=1, tag_sets=TAGS, **dropout):
@@ -48,7 +48,7 @@ def test_weights_depend_on_the_seed_and_not_on_which_other_heads_there_are():
 
 
 def test_dropout_zeroes_whole_words_and_whole_features_only_in_training():
-    tagger, packing = make(word_dropout=0.5, locked_dropout=0.5).train(), Packing([9] * 200)
+    tagger, packing = make(word_dropout=0.5, locked_dropout=0.5).train(), PackedBatch([9] * 200)
     ones = torch.ones(1800, 4)
     words = tagger._drop_words(ones)
     assert set(words.unique().tolist()) == {0.0, 1.0}

@@ -7,7 +7,7 @@ import pytest
 from fake_trainings import JOB, finish, finish_all
 
 from munchray.errors import InputError
-from munchray.protocol.trainings import Shelf, Training, Trainings, all_trained, fresh_seeds, remember_data
+from munchray.finalization.trainings import ResultStore, Training, Trainings, all_trained, fresh_seeds, remember_data
 from munchray.settings import load_job
 
 
@@ -34,8 +34,8 @@ def job(tmp_path):
 
 
 @pytest.fixture
-def shelf(tmp_path):
-    return Shelf(tmp_path / "runs" / "j" / "final", {"j": "data"})
+def store(tmp_path):
+    return ResultStore(tmp_path / "runs" / "j" / "final", {"j": "data"})
 
 
 def on(job, rate, trained_on="train"):
@@ -64,51 +64,51 @@ def test_fresh_seeds_are_none_of_the_searchs_and_the_first_stay():
     assert not set(fresh_seeds(1, 5)) & set(fresh_seeds(2, 5))
 
 
-def test_what_dev_decides_is_handed_out_once_dev_has_decided(job, shelf):
+def test_what_dev_decides_is_handed_out_once_dev_has_decided(job, store):
     watching = Watching()
-    work = Trainings(job, two_steps(job), shelf, watching)
+    work = Trainings(job, two_steps(job), store, watching)
     assert work.trials_left == 3
-    first, second = work.hand_out(), work.hand_out()
-    assert (work.hand_out(), work.more_later) == (None, True)
-    finish(shelf, on(job, 0.1), dev_f1=40.0)
+    first, second = work.next_assignment(), work.next_assignment()
+    assert (work.next_assignment(), work.more_later) == (None, True)
+    finish(store, on(job, 0.1), dev_f1=40.0)
     work.trial_finished(first.number)
-    assert (work.hand_out(), work.more_later) == (None, True)
-    finish(shelf, on(job, 0.05), dev_f1=60.0)
+    assert (work.next_assignment(), work.more_later) == (None, True)
+    finish(store, on(job, 0.05), dev_f1=60.0)
     work.trial_finished(second.number)
-    last = work.hand_out()
+    last = work.next_assignment()
     assert (last.settings.learning_rate, last.settings.trained_on) == (0.05, "train+dev")
-    finish(shelf, on(job, 0.05, "train+dev"))
+    finish(store, on(job, 0.05, "train+dev"))
     work.trial_finished(last.number)
-    assert (work.hand_out(), work.more_later, work.trials_left) == (None, False, 0)
+    assert (work.next_assignment(), work.more_later, work.trials_left) == (None, False, 0)
     assert work.close()
     assert watching.scores[:2] == [40.0, 60.0]
     assert math.isnan(watching.scores[2])  # test scores are nobody's business while trainings run
 
 
-def test_what_is_finished_is_not_handed_out_again_and_a_model_without_its_test_score_is(job, shelf):
-    finish(shelf, on(job, 0.1), dev_f1=40.0)
-    finish(shelf, on(job, 0.05), dev_f1=60.0)
+def test_what_is_finished_is_not_handed_out_again_and_a_model_without_its_test_score_is(job, store):
+    finish(store, on(job, 0.1), dev_f1=40.0)
+    finish(store, on(job, 0.05), dev_f1=60.0)
     unscored = on(job, 0.05, "train+dev")
-    finish(shelf, unscored)
-    (shelf.folder_of(unscored) / "test.json").unlink()
-    work = Trainings(job, two_steps(job), Shelf(shelf.folder, {"j": "data"}), Watching())
-    assert [work.hand_out().folder, work.hand_out()] == [shelf.folder_of(unscored), None]
+    finish(store, unscored)
+    (store.folder_of(unscored) / "test.json").unlink()
+    work = Trainings(job, two_steps(job), ResultStore(store.folder, {"j": "data"}), Watching())
+    assert [work.next_assignment().folder, work.next_assignment()] == [store.folder_of(unscored), None]
 
 
-def test_a_training_that_failed_is_worse_than_any_and_the_plan_goes_on(job, shelf):
-    work = Trainings(job, two_steps(job), shelf, Watching())
-    first, second = work.hand_out(), work.hand_out()
+def test_a_training_that_failed_is_worse_than_any_and_the_plan_goes_on(job, store):
+    work = Trainings(job, two_steps(job), store, Watching())
+    first, second = work.next_assignment(), work.next_assignment()
     work.trial_failed(second.number, "the loss became nan")
-    finish(shelf, on(job, 0.1), dev_f1=1.0)
+    finish(store, on(job, 0.1), dev_f1=1.0)
     work.trial_finished(first.number)
-    assert work.hand_out().settings.learning_rate == 0.1
+    assert work.next_assignment().settings.learning_rate == 0.1
     assert not work.close()  # the last one never ended
 
 
-def test_other_data_is_another_training(job, shelf):
-    other = Shelf(shelf.folder, {"j": "other data"})
-    finish(shelf, on(job, 0.1), dev_f1=40.0)
-    assert shelf.finished(on(job, 0.1))
+def test_other_data_is_another_training(job, store):
+    other = ResultStore(store.folder, {"j": "other data"})
+    finish(store, on(job, 0.1), dev_f1=40.0)
+    assert store.finished(on(job, 0.1))
     assert not other.finished(on(job, 0.1))
 
 
@@ -120,13 +120,13 @@ def test_data_that_changed_is_refused_and_what_others_noted_stays(tmp_path):
         remember_data(tmp_path, {"a": "1", "test of a": "scrambled"})
 
 
-def test_whether_anything_is_left_is_known_without_reading_corpora(job, shelf):
+def test_whether_anything_is_left_is_known_without_reading_corpora(job, store):
     plan = two_steps(job)
-    assert not all_trained(plan, shelf.folder, ["j"])
-    remember_data(shelf.folder, {"j": "data"})
-    assert not all_trained(plan, shelf.folder, ["j"])
-    finish_all(plan, shelf)
-    assert all_trained(plan, shelf.folder, ["j"])
+    assert not all_trained(plan, store.folder, ["j"])
+    remember_data(store.folder, {"j": "data"})
+    assert not all_trained(plan, store.folder, ["j"])
+    finish_all(plan, store)
+    assert all_trained(plan, store.folder, ["j"])
 
 
 def test_a_trial_on_train_is_written_as_before_there_were_others(job):

@@ -12,8 +12,8 @@ from munchray.errors import InputError, WorkError
 from munchray.training import loop
 from munchray.training.curriculum import REGIMES
 from munchray.training.machine import device_for
-from munchray.training.record import read_epochs, read_result
 from munchray.training.trial import run_trial
+from munchray.training.trial_results import read_epochs, read_result
 
 SIZES = {"m": 30, "a": 20, "b": 25}
 AUXILIARIES = {"single_task": (), "single_aux": ("a",)}

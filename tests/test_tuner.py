@@ -10,15 +10,15 @@ import time
 import psutil
 import pytest
 from mlflow_server import check_runs, free_port, server
-from processes import heed_ctrl_c, kill_family, words_of
+from processes import install_sigint, kill_family, words_of
 
-from munchray.search.results import ranking
 from munchray.settings import load_job
 from munchray.tracking.tracker import default_uri
 from munchray.training.inputs import prepare
 from munchray.training.machine import use_threads
-from munchray.training.record import read_epochs, read_result
 from munchray.training.trial import run_trial
+from munchray.training.trial_results import read_epochs, read_result
+from munchray.tuning.ranking import ranking
 
 pytestmark = pytest.mark.slow
 
@@ -69,7 +69,7 @@ def start(job_file, *more):
         stderr=log,
         cwd=job_file.parent,
         start_new_session=True,
-        preexec_fn=heed_ctrl_c,
+        preexec_fn=install_sigint,
     )
 
 
@@ -115,7 +115,7 @@ def test_a_search_ends_with_a_ranking_and_its_trials_equal_training_in_this_proc
 
 def test_the_process_that_leads_a_search_does_without_torch(job_file):
     probe = (
-        "import sys; from munchray.search.search import Search;"
+        "import sys; from munchray.tuning.search import Search;"
         "Search.close = lambda self: sys.exit('torch' in sys.modules and 'torch was imported');"
         "from munchray.cli.app import main; main()"
     )

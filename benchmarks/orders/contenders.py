@@ -9,11 +9,11 @@ from typing import Protocol
 import optuna
 
 from munchray.orders import OrderRule
-from munchray.samplers.by_name import SpaceExhausted, make_sampler
-from munchray.samplers.encoding import Encoding
+from munchray.samplers.base import STAGES, NonRepeatingSampler
 from munchray.samplers.order_gp import OrderGp
 from munchray.samplers.order_kernels import Mallows, Term
-from munchray.samplers.unseen import STAGES, UnseenSampler
+from munchray.samplers.registry import SpaceExhausted, make_sampler
+from munchray.samplers.search_space import Encoding
 from munchray.settings.dimensions import OrderSpace
 from munchray.settings.space import SearchSpace
 
@@ -49,12 +49,12 @@ class Contender:
         shortest: the shortest order it may try; None for whole orders only.
     """
 
-    make: Callable[[Encoding, int], UnseenSampler]
+    make: Callable[[Encoding, int], NonRepeatingSampler]
     tells_stages: bool = False
     shortest: int | None = None
 
 
-def named(name: str) -> Callable[[Encoding, int], UnseenSampler]:
+def named(name: str) -> Callable[[Encoding, int], NonRepeatingSampler]:
     """The sampler that users choose by this name."""
     return lambda encoding, seed: make_sampler(name, encoding, seed)
 

@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 from benchmarks import bench
 from benchmarks.orders.landscapes import DECAY, DEPTH
 from munchray.orders import OrderRule
-from munchray.samplers.by_name import make_sampler
-from munchray.samplers.encoding import Encoding
-from munchray.samplers.unseen import STAGES
+from munchray.samplers.base import STAGES
+from munchray.samplers.registry import make_sampler
+from munchray.samplers.search_space import Encoding
 from munchray.settings.dimensions import OrderSpace
 from munchray.settings.space import SearchSpace
 

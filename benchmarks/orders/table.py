@@ -22,10 +22,10 @@ from benchmarks import bench
 from munchray.errors import WorkError
 from munchray.files import read_json, write_json
 from munchray.orders import order_text
-from munchray.search.results import ranking
-from munchray.search.search import trial_folder
 from munchray.settings import load_job
-from munchray.training.record import read_result
+from munchray.training.trial_results import read_result
+from munchray.tuning.ranking import ranking
+from munchray.tuning.search import trial_folder
 
 JOB = Path(__file__).with_name("real.yaml")
 FILE = bench.FOLDER / "results" / "orders_table.json"

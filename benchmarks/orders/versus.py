@@ -18,9 +18,9 @@ from pathlib import Path
 
 from benchmarks import bench
 from munchray.files import read_json
-from munchray.search.account import SESSIONS
-from munchray.search.results import RankedTrial, Ranking, ranking
 from munchray.settings import load_job
+from munchray.tuning.account import SESSIONS
+from munchray.tuning.ranking import RankedTrial, Ranking, ranking
 
 JOB = Path(__file__).with_name("versus.yaml")
 

@@ -13,7 +13,7 @@ from munchray.cli.models import evaluate, export, predict, register
 from munchray.cli.protocol import finalize, reproduce
 from munchray.cli.search import results, search, stages, sync
 from munchray.cli.train import embed, train
-from munchray.stopping import expect_the_end, heed_ctrl_c
+from munchray.interrupts import exit_on_sigint, install_sigint
 
 app = typer.Typer(
     cls=Commands,
@@ -49,8 +49,8 @@ for command in COMMANDS:
 
 def main() -> None:
     """Entry point."""
-    heed_ctrl_c()
+    install_sigint()
     try:
         app(prog_name="munchray")
     finally:
-        expect_the_end()
+        exit_on_sigint()

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from munchray.console import tables, terminal
-from munchray.console.progress import working
+from munchray.cli import tables, terminal
+from munchray.cli.progress import working
 from munchray.errors import InputError, Interrupted, Problem
 
 if TYPE_CHECKING:
@@ -29,11 +29,11 @@ def join(job: Job, inputs: Sequence[Inputs], address: str | None, quiet: bool) -
     """
     from munchray.cluster import nodes
     from munchray.training.machine import check_precision, device_for
-    from munchray.training.stages import open_store
+    from munchray.training.stage_cache import open_stage_cache
 
     if address is None:
         check_precision(job.precision, device_for(job.device if job.resources_per_trial.gpu else "cpu"))
-    open_store(job.stage_place, job.stages_gb, terminal.note)  # raises if it is not ours
+    open_stage_cache(job.stage_storage, job.stages_gb, terminal.note)  # raises if it is not ours
     nodes.connect(address)
     nodes.check_room(job)
     if address is not None:
@@ -84,10 +84,10 @@ def _stop(cluster: Cluster, running: str | None, job: Job) -> None:
 def _look_at_nodes(job: Job, inputs: Sequence[Inputs], quiet: bool) -> None:
     from munchray.cluster import preflight
 
-    places = sorted({job.place, job.feature_place}, key=str)
+    storages = sorted({job.storage_path, job.feature_storage}, key=str)
     files = sorted({path for each in inputs for path in each.files()})
     with working("looking at the nodes of the cluster", quiet):
-        answers = preflight.ask_all(places, files)
+        answers = preflight.ask_all(storages, files)
     if not quiet:
         tables.show_nodes(preflight.rows(answers))
     preflight.check(answers)

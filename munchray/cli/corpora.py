@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
+from munchray.cli import progress, tables, terminal
 from munchray.cli.options import DataDir, Quiet
-from munchray.console import progress, tables, terminal
 
 corpora_app = typer.Typer()
 

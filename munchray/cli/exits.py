@@ -12,7 +12,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from munchray.console import terminal
+from munchray.cli import terminal
 from munchray.errors import InputError, Interrupted, WorkError
 
 NO_ROOM_OR_RIGHT = {

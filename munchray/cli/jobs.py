@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from munchray.console.progress import working
+from munchray.cli.progress import working
 
 if TYPE_CHECKING:
     from munchray.settings import Job

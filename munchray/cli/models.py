@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from munchray.cli import progress, terminal
 from munchray.cli.jobs import load
 from munchray.cli.options import AsJson, DataDir, JobFile, Overrides, Quiet
-from munchray.console import progress, terminal
 from munchray.errors import InputError, Problem, WorkError, nearest
 
 if TYPE_CHECKING:
-    from munchray.models.export import Trained
+    from munchray.models.export import TrainedModel
     from munchray.settings import Job
     from munchray.tracking.registry import Origin
 
@@ -86,7 +86,7 @@ def register(
 
     Example: munchray register jobs/quickstart.yaml --final
     """
-    from munchray.search.register import register as enter
+    from munchray.tuning.register import register as enter
 
     job = load(job_file, overrides)
     trained = _trained(job, trial, final, quiet)
@@ -98,7 +98,7 @@ def register(
 
 def register_winner(job: Job, typed: str, *, final: bool, quiet: bool) -> None:
     """What `register` does, when a search or finalize has ended; if it fails, what was found stays found."""
-    from munchray.search.register import register as enter
+    from munchray.tuning.register import register as enter
 
     with progress.working("registering the best model", quiet):
         try:
@@ -125,14 +125,14 @@ def _origin(run_id: str, uri: str | None, trial: int | None, final: bool) -> Ori
     return origin if origin.name else replace(origin, trial=trial)
 
 
-def _trained(job: Job, trial: int | None, final: bool, quiet: bool, training: str | None = None) -> Trained:
+def _trained(job: Job, trial: int | None, final: bool, quiet: bool, training: str | None = None) -> TrainedModel:
     """The model that a command was asked for.
 
     Args:
         training: one of a finalize, by its folder's name.
     """
-    from munchray.protocol import finalize
-    from munchray.search.export import trained_by
+    from munchray.finalization import finalize
+    from munchray.tuning.export import trained_by
 
     if final and trial is not None:
         raise InputError(Problem("--final", f"trial {trial} as well", "one of them"))

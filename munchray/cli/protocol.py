@@ -9,19 +9,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from munchray.cli import final_tables as shown
+from munchray.cli import tables, terminal
 from munchray.cli.cluster import join
 from munchray.cli.jobs import as_typed, load, prepare_features, read
 from munchray.cli.models import register_winner
 from munchray.cli.options import Address, AsJson, JobFile, Overrides, Quiet
-from munchray.console import protocol as shown
-from munchray.console import tables, terminal
 from munchray.errors import InputError, Problem
 
 if TYPE_CHECKING:
-    from munchray.protocol.account import FinalAccount
-    from munchray.protocol.cost import Listing
-    from munchray.protocol.paper import PaperPlan
-    from munchray.protocol.trainings import Plan, Shelf
+    from munchray.finalization.account import FinalAccount
+    from munchray.finalization.trainings import Plan, ResultStore
+    from munchray.reproduction.cost import Listing
+    from munchray.reproduction.plan import PaperPlan
     from munchray.settings import Job
     from munchray.training.inputs import Texts
 
@@ -47,23 +47,23 @@ def finalize(
     Example: munchray finalize jobs/quickstart.yaml --top 2 --seeds 3
     """
     from munchray.files import write_json
-    from munchray.protocol.account import REPORT, FinalAccount
-    from munchray.protocol.finalize import final_folder, jobs_of, make_plan, note_choice
-    from munchray.protocol.report import make_report
-    from munchray.search.lock import look_at
-    from munchray.search.search import check_same_job, search_folder, search_place
+    from munchray.finalization.account import REPORT, FinalAccount
+    from munchray.finalization.finalize import final_folder, jobs_of, make_plan, note_choice
+    from munchray.finalization.report import make_report
+    from munchray.tuning.lock import look_at
+    from munchray.tuning.search import check_same_job, search_folder, search_storage
 
     job = load(job_file, overrides)
-    look_at(search_place(job))
+    look_at(search_storage(job))
     check_same_job(job, search_folder(job), resume=False)
     plan = make_plan(job, top, seeds, _default_baselines(job) if baseline is None else baseline)
     account = FinalAccount(job, terminal.warn)
     try:
-        shelf = carry_out(plan, job, jobs_of(job, plan), final_folder(job), address, quiet, account)
-        report = make_report(plan, shelf)
-        note_choice(job, plan, shelf)
-        write_json(shelf.folder / REPORT, report.as_json())
-        job.place.within(shelf.folder).keep(REPORT)
+        store = carry_out(plan, job, jobs_of(job, plan), final_folder(job), address, quiet, account)
+        report = make_report(plan, store)
+        note_choice(job, plan, store)
+        write_json(store.folder / REPORT, report.as_json())
+        job.storage_path.within(store.folder).upload(REPORT)
     finally:
         account.close()
     register_winner(job, as_typed(job_file, overrides), final=True, quiet=quiet)
@@ -104,10 +104,10 @@ def reproduce(
 
     Example: munchray reproduce 4 --scale reduced --seeds 3
     """
-    from munchray.protocol.paper import TABLES, make_plan
-    from munchray.protocol.scales import SCALES, scale_file
-    from munchray.search.lock import look_at
-    from munchray.search.search import search_place
+    from munchray.reproduction.plan import TABLES, make_plan
+    from munchray.reproduction.scales import SCALES, scale_file
+    from munchray.tuning.lock import look_at
+    from munchray.tuning.search import search_storage
 
     if table == 1:
         tables.show_counts(None)
@@ -116,7 +116,7 @@ def reproduce(
         raise InputError(Problem("TABLE", f"{table}", "1, 2, 3, 4 or 6"))
     of_scale = scale_file(scale)
     job = load(job_file or of_scale, overrides)
-    look_at(search_place(job))
+    look_at(search_storage(job))
     plan = make_plan(job, SCALES[scale], main or [], [table], seeds)
     if dry_run:
         shown.show_plan(_listing(plan, speed))
@@ -137,7 +137,7 @@ def carry_out(
     address: str | None,
     quiet: bool,
     account: FinalAccount | None = None,
-) -> Shelf:
+) -> ResultStore:
     """Train on Ray what a plan lacks; the finished trainings.
 
     Args:
@@ -145,9 +145,9 @@ def carry_out(
         jobs: those whose data is needed, by name, with the corpora that are scored on test.
         account: told of all, where the trainings follow a search of ``job``, whose data must be what it was.
     """
-    from munchray.protocol.trainings import Shelf, Trainings, all_trained
-    from munchray.search import tuner
-    from munchray.search.search import check_same_data, search_folder
+    from munchray.finalization.trainings import ResultStore, Trainings, all_trained
+    from munchray.tuning import tuner
+    from munchray.tuning.search import check_same_data, search_folder
 
     texts: Texts = {}  # jobs share corpora
     inputs = {name: read(each, quiet, tests=tests, texts=texts) for name, (each, tests) in jobs.items()}
@@ -158,37 +158,37 @@ def carry_out(
     data = {name: prepare_features(each, inputs[name], quiet) for name, (each, _) in jobs.items()}
     if account:
         check_same_data(search_folder(job), data[job.name].fingerprint())
-    shelf = Shelf(folder, {name: spec.fingerprint() for name, spec in data.items()})
+    store = ResultStore(folder, {name: spec.fingerprint() for name, spec in data.items()})
     view = shown.TrainingsView(0, quiet)
-    work = Trainings(job, plan, shelf, view, account.tell if account else lambda: None)
+    work = Trainings(job, plan, store, view, account.tell if account else lambda: None)
     work.start(data)
     if not idle:
         if account:
-            account.open(shelf)
+            account.open(store)
         view.expect(work.trials_left)
         terminal.note(f"{work.trials_left} trainings, {concurrent} at a time; Ctrl-C stops cleanly", quiet=quiet)
         with view.shown():
             tuner.run(work, data)
-    return shelf
+    return store
 
 
 def _reproduction(job: Job) -> Path:
-    from munchray.search.search import search_folder
+    from munchray.tuning.search import search_folder
 
     return search_folder(job) / "reproduce"
 
 
 def _show_table(number: int, plan: PaperPlan, as_json: bool) -> None:
     """As far as there is anything."""
-    from munchray.protocol.reading import Reading
-    from munchray.protocol.reproduce import make_table
-    from munchray.protocol.trainings import known_data
+    from munchray.finalization.trainings import known_data
+    from munchray.reproduction.paper_results import PaperResults
+    from munchray.reproduction.tables import make_table
 
     folder = _reproduction(plan.job)
     if not known_data(folder):
         terminal.note(f"Nothing has been trained in {folder} yet.")
         return
-    table = make_table(number, Reading(plan, _known_shelf(plan)))
+    table = make_table(number, PaperResults(plan, _known_shelf(plan)))
     if as_json:
         print(json.dumps(table.as_json(), indent=2))
     else:
@@ -196,17 +196,17 @@ def _show_table(number: int, plan: PaperPlan, as_json: bool) -> None:
 
 
 def _listing(plan: PaperPlan, speed: float | None) -> Listing:
-    from munchray.protocol.cost import listing
+    from munchray.reproduction.cost import listing
 
     return listing(plan, _known_shelf(plan), speed)
 
 
-def _known_shelf(plan: PaperPlan) -> Shelf:
+def _known_shelf(plan: PaperPlan) -> ResultStore:
     """What is finished, going by the data that was noted; of other data there is nothing."""
-    from munchray.protocol.trainings import Shelf, known_data
+    from munchray.finalization.trainings import ResultStore, known_data
 
     folder = _reproduction(plan.job)
-    return Shelf(folder, {**dict.fromkeys(plan.jobs(), ""), **known_data(folder)})
+    return ResultStore(folder, {**dict.fromkeys(plan.jobs(), ""), **known_data(folder)})
 
 
 def _default_baselines(job: Job) -> list[str]:

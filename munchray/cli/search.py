@@ -10,19 +10,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from munchray.cli import progress, tables, terminal
 from munchray.cli.cluster import is_dashboard, join, submitted
 from munchray.cli.jobs import as_typed, load, prepare_features, read
 from munchray.cli.models import register_winner
 from munchray.cli.options import Address, AsJson, JobFile, Overrides, Quiet
-from munchray.console import progress, tables, terminal
 from munchray.errors import InputError, Problem
 
 if TYPE_CHECKING:
-    from munchray.search.results import Ranking
-    from munchray.search.search import Search
     from munchray.settings import Job
     from munchray.training.data import DataSpec
     from munchray.training.inputs import Inputs
+    from munchray.tuning.ranking import Ranking
+    from munchray.tuning.search import Search
 
 REPORT = "report.html"
 
@@ -47,8 +47,8 @@ def search(
 
     Example: munchray search jobs/ncbi_disease_stack.yaml --address http://head:8265 --detach
     """
-    from munchray.search.results import ranking
-    from munchray.search.search import Search
+    from munchray.tuning.ranking import ranking
+    from munchray.tuning.search import Search
 
     job = load(job_file, overrides)
     if is_dashboard(address):
@@ -90,7 +90,7 @@ def results(
     Example: munchray results jobs/quickstart.yaml --html report.html
     """
     from munchray.report.effects import order_evidence
-    from munchray.search.results import ranking
+    from munchray.tuning.ranking import ranking
 
     job = load(job_file, overrides)
     ranked = ranking(job)
@@ -116,8 +116,8 @@ def sync(job_file: JobFile, overrides: Overrides = None, quiet: Quiet = False) -
 
     Example: munchray sync jobs/quickstart.yaml --set tracking_uri=http://127.0.0.1:5000
     """
-    from munchray.protocol.account import sync as sync_final
-    from munchray.search.search import Search
+    from munchray.finalization.account import sync as sync_final
+    from munchray.tuning.search import Search
 
     job = load(job_file, overrides)
     view = progress.SearchView(job.trials, quiet)
@@ -140,10 +140,10 @@ def stages(
 
     Example: munchray stages jobs/quickstart.yaml --prune 5
     """
-    from munchray.training.stages import StageStore
+    from munchray.training.stage_cache import StageCache
 
-    store = StageStore(load(job_file, overrides).stage_place, most_bytes=0, warn=terminal.note)
-    store.place.check(writable=False)
+    store = StageCache(load(job_file, overrides).stage_storage, most_bytes=0, warn=terminal.note)
+    store.storage.check(writable=False)
     found = store.listed(verify=verify)
     for stage in found:
         if stage.damage:
@@ -165,8 +165,8 @@ def _write_report(job: Job, target: Path) -> None:
 def _summary(job: Job, inputs: Inputs | None = None) -> dict[str, str]:
     """What is kept with a search when it is done, by file name."""
     from munchray.report.html import html_report
-    from munchray.search.search import check_same_data, search_folder
     from munchray.training.inputs import prepare
+    from munchray.tuning.search import check_same_data, search_folder
 
     def open_data() -> DataSpec:
         data = prepare(job, lambda line: None, inputs)
@@ -184,13 +184,13 @@ def _draw(ranked: Ranking, folder: Path) -> None:
 
 
 def _run_search(work: Search, inputs: Inputs, view: progress.SearchView, address: str | None, quiet: bool) -> None:
-    from munchray.search import tuner
+    from munchray.tuning import tuner
 
     work.get_ready()
     at_once = join(work.job, [inputs], address, quiet)
     work.connect()
     data = prepare_features(work.job, inputs, quiet)
-    work.start(data.fingerprint(), data.marks())
+    work.start(data.fingerprint(), data.fingerprints())
     view.already_finished(work.job.trials - work.trials_left)
     terminal.note(f"{work.trials_left} trials to run, {at_once} at a time; Ctrl-C stops cleanly", quiet=quiet)
     with view.shown():
@@ -198,7 +198,7 @@ def _run_search(work: Search, inputs: Inputs, view: progress.SearchView, address
 
 
 def _report_search(work: Search, typed: str) -> None:
-    from munchray.search.results import ranking
+    from munchray.tuning.ranking import ranking
 
     job = work.job
     ranked = ranking(job)

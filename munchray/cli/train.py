@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from munchray import disk
+from munchray.cli import progress, terminal
 from munchray.cli.jobs import load, prepare_features, read
 from munchray.cli.options import JobFile, Overrides, Quiet
-from munchray.console import progress, terminal
 
 
 def embed(job_file: JobFile, overrides: Overrides = None, quiet: Quiet = False) -> None:
@@ -23,12 +23,12 @@ def train(job_file: JobFile, overrides: Overrides = None, quiet: Quiet = False) 
 
     Example: munchray train jobs/quickstart.yaml --set learning_rate=0.05
     """
-    from munchray.search.search import search_place
     from munchray.storage.workspace import working_in
     from munchray.training import memory
     from munchray.training.machine import check_precision, check_threads, device_for, use_threads
-    from munchray.training.stages import open_store
+    from munchray.training.stage_cache import open_stage_cache
     from munchray.training.trial import run_trial
+    from munchray.tuning.search import search_storage
 
     job = load(job_file, overrides)
     device = device_for(job.device)
@@ -37,13 +37,13 @@ def train(job_file: JobFile, overrides: Overrides = None, quiet: Quiet = False) 
     data = prepare_features(job, read(job, quiet), quiet)
     settings = job.first_trial()
     use_threads(job.resources_per_trial.cpu)
-    place = search_place(job) / "single" / settings.signature(data.fingerprint())
-    if place.has("result.json"):
+    storage = search_storage(job) / "single" / settings.signature(data.fingerprint())
+    if storage.has("result.json"):
         terminal.note("This setting has been trained before; its result:", quiet=quiet)
-    store = open_store(job.stage_place, job.stages_gb, terminal.note)
+    store = open_stage_cache(job.stage_storage, job.stages_gb, terminal.note)
     with (
         disk.advice(),
-        working_in(place) as work,
+        working_in(storage) as work,
         progress.EpochLines(quiet) as lines,
         memory.advice(settings.batch_size, device),
     ):
@@ -52,15 +52,15 @@ def train(job_file: JobFile, overrides: Overrides = None, quiet: Quiet = False) 
             data.open(settings),
             work.folder,
             device=device,
-            stage_store=store,
+            stage_cache=store,
             checkpoint_minutes=job.checkpoint_minutes,
             report=lines.show,
             tick=lines.tick,
-            keep=work.keep,
+            keep=work.upload,
             warn=terminal.warn,
         )
     for corpus, counts in result.dev.items():
         scores = f"dev P {counts.precision:.2f}  R {counts.recall:.2f}  F1 {counts.f1:.2f}"
         terminal.out.print(f"{corpus}: {scores}")
     terminal.out.print(f"weights {result.weights_digest}  {result.updates} updates  {result.seconds:.0f} s of training")
-    terminal.out.print(f"everything is in {place}")
+    terminal.out.print(f"everything is in {storage}")

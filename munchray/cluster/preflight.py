@@ -15,7 +15,7 @@ from munchray.cluster import nodes, probe
 from munchray.cluster.nodes import Node
 from munchray.cluster.probe import View, Wanted
 from munchray.errors import InputError, Problem
-from munchray.storage.place import Place
+from munchray.storage.path import StoragePath
 
 SECONDS = 120.0
 """A node that has not answered by then is no use; the first answer waits for imports."""
@@ -31,12 +31,12 @@ class Answer:
     silence: str = ""
 
 
-def ask_all(places: Sequence[Place], files: Sequence[Path]) -> list[Answer]:
-    """Every node's view of the places that all must share and the files that all must have."""
+def ask_all(storages: Sequence[StoragePath], files: Sequence[Path]) -> list[Answer]:
+    """Every node's view of the storages that all must share and the files that all must have."""
     mark = f".preflight-{uuid.uuid4().hex[:8]}"
     everyone = nodes.alive()
-    with _marked(places, mark, everyone):
-        wanted = Wanted(mark, tuple(places), {str(path): path.stat().st_size for path in files})
+    with _marked(storages, mark, everyone):
+        wanted = Wanted(mark, tuple(storages), {str(path): path.stat().st_size for path in files})
         asked = {node.id: _ask(node, wanted) for node in everyone}
         ray.wait(list(asked.values()), num_returns=len(asked), timeout=SECONDS)
         return [_answer(node, asked[node.id], wanted) for node in everyone]
@@ -66,7 +66,7 @@ def _answer(node: Node, asked: ray.ObjectRef, wanted: Wanted) -> Answer:
         return Answer(node, None, f"no answer within {SECONDS:.0f} s")
     except Exception as error:  # whatever stops a task there would stop a trial
         return Answer(node, None, str(error).strip().splitlines()[-1])
-    unseen = {str(place): SEEN for place in wanted.places if not place.has(f"{wanted.mark}.{node.id}")}
+    unseen = {str(storage): SEEN for storage in wanted.storages if not storage.has(f"{wanted.mark}.{node.id}")}
     return Answer(node, View(view.host, view.versions, {**unseen, **view.problems}))
 
 
@@ -87,23 +87,23 @@ def _fix(found: str) -> str:
     if "out of reach" in found:
         return "Give `ray start` there a way to the server, and the keys in its environment"
     if "bytes" in found or "read" in found:
-        return "Put the corpora on the shared disk and set data_dir, or copy them to the same place on every node"
-    return "Set storage (and features) to a folder on a disk that all nodes mount at the same place"
+        return "Put the corpora on the shared disk and set data_dir, or copy them to the same storage on every node"
+    return "Set storage (and features) to a folder on a disk that all nodes mount at the same storage"
 
 
 @contextlib.contextmanager
-def _marked(places: Sequence[Place], mark: str, everyone: Sequence[Node]) -> Iterator[None]:
-    """A file in every place while the nodes look; theirs are taken away as well."""
+def _marked(storages: Sequence[StoragePath], mark: str, everyone: Sequence[Node]) -> Iterator[None]:
+    """A file in every storage while the nodes look; theirs are taken away as well."""
     try:
-        for place in places:
-            place.folder.mkdir(parents=True, exist_ok=True)
-            place.mark(mark)
+        for storage in storages:
+            storage.folder.mkdir(parents=True, exist_ok=True)
+            storage.mark(mark)
         yield
     finally:
-        for place in places:
+        for storage in storages:
             for name in (mark, *(f"{mark}.{node.id}" for node in everyone)):
-                place.forget(name)
-                (place.folder / name).unlink(missing_ok=True)
+                storage.delete_remote(name)
+                (storage.folder / name).unlink(missing_ok=True)
 
 
 def rows(answers: Sequence[Answer]) -> list[Mapping[str, str]]:

@@ -13,7 +13,7 @@ from pathlib import Path
 import munchray
 from munchray.errors import InputError
 from munchray.files import digest
-from munchray.storage.place import Place
+from munchray.storage.path import StoragePath
 
 LIBRARIES = ("torch", "ray", "numpy")
 """Besides munchray and Python, what must be the same everywhere: the same weights everywhere, or none."""
@@ -24,13 +24,13 @@ class Wanted:
     """What every node must see.
 
     Args:
-        mark: the name of a file that the asking process has written to every place.
-        places: to be read and written.
+        mark: the name of a file that the asking process has written to every storage.
+        storages: to be read and written.
         files: their sizes in bytes.
     """
 
     mark: str
-    places: tuple[Place, ...]
+    storages: tuple[StoragePath, ...]
     files: Mapping[str, int]
 
 
@@ -49,8 +49,8 @@ class View:
 
 
 def look(wanted: Wanted, node: str) -> View:
-    """Look around on this node, and leave a file in every place: ``mark.node``."""
-    problems = {**dict(_place_problems(wanted, node)), **dict(_file_problems(wanted.files))}
+    """Look around on this node, and leave a file in every storage: ``mark.node``."""
+    problems = {**dict(_storage_problems(wanted, node)), **dict(_file_problems(wanted.files))}
     return View(socket.gethostname(), versions(), problems)
 
 
@@ -63,19 +63,19 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version(), "munchray": f"{munchray.__version__} ({code})", **installed}
 
 
-def _place_problems(wanted: Wanted, node: str) -> Iterator[tuple[str, str]]:
-    for place in wanted.places:
+def _storage_problems(wanted: Wanted, node: str) -> Iterator[tuple[str, str]]:
+    for storage in wanted.storages:
         try:
-            place.check(writable=True)
-            if place.has(wanted.mark):
-                place.folder.mkdir(parents=True, exist_ok=True)
-                place.mark(f"{wanted.mark}.{node}")
+            storage.check(writable=True)
+            if storage.has(wanted.mark):
+                storage.folder.mkdir(parents=True, exist_ok=True)
+                storage.mark(f"{wanted.mark}.{node}")
             else:
-                yield str(place), "is another folder there" if place.folder.exists() else "is not there"
+                yield str(storage), "is another folder there" if storage.folder.exists() else "is not there"
         except InputError as error:
-            yield str(place), f"is out of reach there: {error.problems[0].found}"
+            yield str(storage), f"is out of reach there: {error.problems[0].found}"
         except OSError as error:
-            yield str(place), f"cannot be written there ({error.strerror})"
+            yield str(storage), f"cannot be written there ({error.strerror})"
 
 
 def _file_problems(files: Mapping[str, int]) -> Iterator[tuple[str, str]]:

@@ -23,7 +23,7 @@ from munchray.errors import InputError, Problem, WorkError
 from munchray.files import digest, write_json
 from munchray.settings import Job
 
-KEY = "munchray.search"
+KEY = "munchray.tuning"
 ENTRY = "python -m munchray search job.json --address auto"
 CARRIED = ("MUNCHRAY_DATA", "MUNCHRAY_EMBEDDINGS")
 """Environment variables that job files may use; the job file's own are already expanded."""

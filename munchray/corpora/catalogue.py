@@ -16,7 +16,7 @@ SPLIT_NAMES = {"train": ("train",), "dev": ("dev", "devel", "valid", "validation
 SUFFIXES = (".tsv", ".txt", ".conll", ".iob", ".bio")  # each also with .gz
 
 
-class Counts(NamedTuple):
+class SplitCounts(NamedTuple):
     """The size of a split: sentences, tokens and entities."""
 
     sentences: int
@@ -49,8 +49,8 @@ SAMPLE_TYPES = {
 }
 
 # Table 1 of the paper as printed: sentences, words, annotations of train, dev and test.
-TABLE_1: Mapping[str, Mapping[str, Counts]] = {
-    name: dict(zip(SPLITS, (Counts(*train), Counts(*dev), Counts(*test)), strict=True))
+TABLE_1: Mapping[str, Mapping[str, SplitCounts]] = {
+    name: dict(zip(SPLITS, (SplitCounts(*train), SplitCounts(*dev), SplitCounts(*test)), strict=True))
     for name, train, dev, test in (
         ("ncbi-disease", (5424, 135701, 5134), (923, 23969, 787), (940, 24497, 960)),
         ("bc5cdr-disease", (4560, 118170, 4182), (4581, 117453, 4246), (4797, 124750, 4424)),
@@ -160,14 +160,14 @@ def entity_types(sentences: Iterable[Sentence]) -> tuple[str, ...]:
     return tuple(sorted({tag[2:] for tag in tags if tag != "O"}))
 
 
-def count(sentences: Iterable[Sentence]) -> Counts:
+def count(sentences: Iterable[Sentence]) -> SplitCounts:
     """Sentences, words and annotations as Table 1 counts them: an annotation is a ``B-`` tag."""
     counted = words = annotations = 0
     for sentence in sentences:
         counted += 1
         words += len(sentence.tokens)
         annotations += sum(tag.startswith("B-") for tag in sentence.tags)
-    return Counts(counted, words, annotations)
+    return SplitCounts(counted, words, annotations)
 
 
 @dataclass(frozen=True)
@@ -176,8 +176,8 @@ class TableRow:
 
     corpus: str
     split: str
-    printed: Counts
-    measured: Counts | None
+    printed: SplitCounts
+    measured: SplitCounts | None
     problem: str = ""
 
     @property
@@ -190,7 +190,7 @@ class TableRow:
         """``equal``, ``differs by -6 words``, or the problem."""
         if self.measured is None:
             return self.problem
-        pairs = zip(Counts._fields, self.measured, self.printed, strict=True)
+        pairs = zip(SplitCounts._fields, self.measured, self.printed, strict=True)
         differences = [f"{ours - theirs:+,} {field}" for field, ours, theirs in pairs if ours != theirs]
         return f"differs by {', '.join(differences)}" if differences else "equal"
 

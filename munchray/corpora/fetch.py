@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from munchray.corpora.catalogue import Counts
+from munchray.corpora.catalogue import SplitCounts
 from munchray.corpora.download import NotThereError, UnreachableError, download
-from munchray.corpora.sources import SOURCES, Source
+from munchray.corpora.sources import SOURCES, DownloadSource
 from munchray.errors import InputError, Interrupted, Problem, WorkError, nearest
 from munchray.files import written_aside
 
@@ -29,7 +29,7 @@ def fetch(
     target: Path,
     *,
     base_url: str = GITHUB,
-    sources: Mapping[str, Source] = SOURCES,
+    sources: Mapping[str, DownloadSource] = SOURCES,
     progress: Progress | None = None,
     waits: Sequence[float] = WAITS,
 ) -> list[Path]:
@@ -47,7 +47,7 @@ def fetch(
 
     Raises:
         InputError: unknown names, a base address that is none, or a target that cannot be written to.
-        WorkError: files that could not be had, each with its address and what to do; the rest is in place.
+        WorkError: files that could not be had, each with its address and what to do; the rest is in position.
         Interrupted: by Ctrl-C; what came is kept.
     """
     wanted = _wanted(names, sources, base_url)
@@ -78,7 +78,7 @@ def _kept(written: list[Path]) -> str:
     return f"{files} written and checked; what was there before is unchanged."
 
 
-def _wanted(names: Iterable[str], sources: Mapping[str, Source], base_url: str) -> list[str]:
+def _wanted(names: Iterable[str], sources: Mapping[str, DownloadSource], base_url: str) -> list[str]:
     wanted = list(dict.fromkeys(names)) or list(sources)
     problems = [
         Problem("corpora fetch", f"unknown corpus '{name}'", "a published corpus", nearest(name, sources))
@@ -112,7 +112,7 @@ class _Errand:
     progress: Progress
     waits: Sequence[float]
 
-    def bring(self, name: str, split: str, source: Source) -> list[Path]:
+    def bring(self, name: str, split: str, source: DownloadSource) -> list[Path]:
         """One file, from the first of its copies that is what it should be; nothing when it is there."""
         path = self.target / name / f"{split}.tsv.gz"
         if path.exists():
@@ -153,7 +153,7 @@ ADVICE = (
 )
 
 
-def _check_present(path: Path, source: Source, split: str) -> None:
+def _check_present(path: Path, source: DownloadSource, split: str) -> None:
     try:
         check(gzip.decompress(path.read_bytes()), source, split)
     except (gzip.BadGzipFile, EOFError, zlib.error, ValueError) as fault:
@@ -191,12 +191,12 @@ def _sentences(text: str, tags: Mapping[str, str]) -> Iterator[list[str]]:
         lines.append(f"{token}\t{tags[tag]}")
 
 
-def counted(text: bytes) -> Counts:
+def counted(text: bytes) -> SplitCounts:
     """The counts of a normalised text."""
-    return Counts(text.count(b"\n\n"), text.count(b"\t"), text.count(b"\tB-"))
+    return SplitCounts(text.count(b"\n\n"), text.count(b"\t"), text.count(b"\tB-"))
 
 
-def check(text: bytes, source: Source, split: str) -> None:
+def check(text: bytes, source: DownloadSource, split: str) -> None:
     """Compare a normalised text with what is pinned.
 
     Raises:
@@ -215,7 +215,7 @@ def check(text: bytes, source: Source, split: str) -> None:
     )
 
 
-def _shown(counts: Counts) -> str:
+def _shown(counts: SplitCounts) -> str:
     return f"{counts.sentences:,} sentences, {counts.words:,} words, {counts.annotations:,} annotations"
 
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from munchray.corpora.catalogue import SPLITS, TABLE_1, Counts
+from munchray.corpora.catalogue import SPLITS, TABLE_1, SplitCounts
 
 FILES = {"train": "train.tsv", "dev": "devel.tsv", "test": "test.tsv"}  # a split's name in every repository
 
@@ -21,7 +21,7 @@ class Pin(NamedTuple):
     """What a split must be: the sha256 of its normalised text, and its counts."""
 
     sha256: str
-    counts: Counts
+    counts: SplitCounts
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Copy:
 
 
 @dataclass(frozen=True)
-class Source:
+class DownloadSource:
     """A published corpus: its entity type, copies in the order they are tried, and a pin for each split."""
 
     entity_type: str
@@ -67,8 +67,8 @@ def _pins(name: str, *checksums: str) -> dict[str, Pin]:
     return {split: Pin(checksum, TABLE_1[name][split]) for split, checksum in zip(SPLITS, checksums, strict=True)}
 
 
-SOURCES: Mapping[str, Source] = {
-    "ncbi-disease": Source(
+SOURCES: Mapping[str, DownloadSource] = {
+    "ncbi-disease": DownloadSource(
         "Disease",
         (_crichton("NCBI-disease-IOB"), _biobert("NCBI-disease")),
         _pins(
@@ -78,7 +78,7 @@ SOURCES: Mapping[str, Source] = {
             "8f088ce45dc4746592188f9e69de3d89d87f3bb8f0ed8c4a287d018123fa148d",
         ),
     ),
-    "bc5cdr-disease": Source(
+    "bc5cdr-disease": DownloadSource(
         "Disease",
         (_crichton("BC5CDR-disease-IOB"), _biobert("BC5CDR-disease")),
         _pins(
@@ -88,7 +88,7 @@ SOURCES: Mapping[str, Source] = {
             "a530bf9e17a4122b101b09cedd5f3cf8e6307d6a0093146c33b8de2e69ec0fa3",
         ),
     ),
-    "bc5cdr-chem": Source(
+    "bc5cdr-chem": DownloadSource(
         "Chemical",
         (_crichton("BC5CDR-chem-IOB"), _biobert("BC5CDR-chem")),
         _pins(
@@ -98,7 +98,7 @@ SOURCES: Mapping[str, Source] = {
             "6fce42139a9d819151eff3ab8cb0eda6fbf861fd17d4cfe6be2123f010a3b6c5",
         ),
     ),
-    "chemdner": Source(
+    "chemdner": DownloadSource(
         "Chemical",
         (_biobert("BC4CHEMD"), _crichton("BC4CHEMD")),
         _pins(
@@ -109,7 +109,7 @@ SOURCES: Mapping[str, Source] = {
         ),
         counts_suffice=True,
     ),
-    "bc2gm": Source(
+    "bc2gm": DownloadSource(
         "GENE",
         (_crichton("BC2GM-IOB"), _biobert("BC2GM")),
         _pins(
@@ -119,7 +119,7 @@ SOURCES: Mapping[str, Source] = {
             "30d7a4f571ca8ed22a044528063ba5d0388d666d8b8b329733d6927e5fb30764",
         ),
     ),
-    "jnlpba": Source(
+    "jnlpba": DownloadSource(
         "GENE",
         (_biobert("JNLPBA"),),
         _pins(
@@ -129,7 +129,7 @@ SOURCES: Mapping[str, Source] = {
             "d281ef6339709503242786709514ff4e52c1890e489ed093067aee123f86d8ea",
         ),
     ),
-    "linnaeus": Source(
+    "linnaeus": DownloadSource(
         "Species",
         (_biobert("linnaeus"), _bioflair("linnaeus")),
         _pins(
@@ -139,7 +139,7 @@ SOURCES: Mapping[str, Source] = {
             "96d6858ae0893276325c6ece5ea78cd80cd4083231c02c9bcd2b689b8212b500",
         ),
     ),
-    "s800": Source(
+    "s800": DownloadSource(
         "Species",
         (_biobert("s800"), _bioflair("s800")),
         _pins(

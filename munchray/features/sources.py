@@ -19,7 +19,7 @@ from munchray.errors import InputError, Problem
 from munchray.features.specs import EmbeddingSpec as EmbeddingSpec
 from munchray.features.specs import parse_embedding as parse_embedding
 from munchray.files import digest, file_digest, read_json, written_aside
-from munchray.storage.place import Place
+from munchray.storage.path import StoragePath
 
 Sentences = Sequence[Sequence[str]]  # the tokens of each sentence
 TrainingText = Callable[[], Sentences]
@@ -46,7 +46,7 @@ class Embedder(Protocol):
 
 
 @dataclass(frozen=True)
-class Source:
+class EmbeddingSource:
     """An embedder that is opened only if something must be embedded."""
 
     fingerprint: str
@@ -54,13 +54,13 @@ class Source:
 
 
 def sources_of(
-    specs: Sequence[EmbeddingSpec], training_text: TrainingText, kept: Place, progress: Progress
-) -> list[Source]:
+    specs: Sequence[EmbeddingSpec], training_text: TrainingText, kept: StoragePath, progress: Progress
+) -> list[EmbeddingSource]:
     """One source a spec; the arguments are those of `open_embedder`. Only the fingerprints are made now."""
 
-    def source(spec: EmbeddingSpec) -> Source:
+    def source(spec: EmbeddingSpec) -> EmbeddingSource:
         opened = cache(lambda: open_embedder(spec, training_text, kept, progress))
-        return Source(fingerprint(spec, training_text), opened)
+        return EmbeddingSource(fingerprint(spec, training_text), opened)
 
     return [source(spec) for spec in specs]
 
@@ -86,7 +86,7 @@ def text_digest(sentences: Sentences) -> str:
     return state.hexdigest()
 
 
-def open_embedder(spec: EmbeddingSpec, training_text: TrainingText, kept: Place, progress: Progress) -> Embedder:
+def open_embedder(spec: EmbeddingSpec, training_text: TrainingText, kept: StoragePath, progress: Progress) -> Embedder:
     """Load, download or train what the spec names.
 
     What was trained or downloaded through Flair is saved in `kept` and found there next time.
@@ -96,21 +96,21 @@ def open_embedder(spec: EmbeddingSpec, training_text: TrainingText, kept: Place,
         InputError: a file is no such embedding.
         WorkError: a download failed, or there is no text to train on.
     """
-    mark = fingerprint(spec, training_text)
+    key = fingerprint(spec, training_text)
     if spec.path is not None or spec.kind in ("words", "fasttext"):
         progress(f"opening {spec}")
-        return _opened(spec, mark)
-    kept.bring(mark)
-    saved = kept.folder / mark
+        return _opened(spec, key)
+    kept.download(key)
+    saved = kept.folder / key
     if (saved / "embedder.json").is_file():
         try:
             return load_embedder(saved)
         except InputError:
             progress(f"{saved} is damaged, making it again")
-    embedder = _trained(spec, mark, training_text(), progress) if spec.options else _opened(spec, mark)
+    embedder = _trained(spec, key, training_text(), progress) if spec.options else _opened(spec, key)
     with written_aside(saved) as aside:
         embedder.save(aside)
-    kept.keep(mark)
+    kept.upload(key)
     return embedder
 
 
@@ -134,7 +134,7 @@ def _load(kind: str, folder: Path) -> Embedder:
 
         return CharacterEmbedder.load(folder)
     if kind == "transformer":
-        from munchray.features.flair_door import TransformerEmbedder
+        from munchray.features.flair_adapter import TransformerEmbedder
 
         return TransformerEmbedder.load(folder)
     from munchray.features.words import load_words
@@ -142,28 +142,30 @@ def _load(kind: str, folder: Path) -> Embedder:
     return load_words(folder)
 
 
-def _opened(spec: EmbeddingSpec, mark: str) -> Embedder:
+def _opened(spec: EmbeddingSpec, fingerprint: str) -> Embedder:
     """An embedder that exists already, as files or behind a name of Flair's."""
-    from munchray.features import flair_door, words
+    from munchray.features import flair_adapter, words
 
     if spec.kind == "transformer":
-        return flair_door.open_transformer(Path(spec.source), mark)
+        return flair_adapter.open_transformer(Path(spec.source), fingerprint)
     if spec.kind == "characters" and spec.path is None:
-        return flair_door.download_language_model(spec.source, mark)
+        return flair_adapter.download_language_model(spec.source, fingerprint)
     if spec.kind == "characters":
-        return flair_door.read_language_model(Path(spec.source), mark)
+        return flair_adapter.read_language_model(Path(spec.source), fingerprint)
     if spec.path is None:
-        return flair_door.download_word_vectors(spec.source, mark)
-    return words.read_gensim(spec.path, mark, subwords=spec.kind == "fasttext")
+        return flair_adapter.download_word_vectors(spec.source, fingerprint)
+    return words.read_gensim(spec.path, fingerprint, subwords=spec.kind == "fasttext")
 
 
-def _trained(spec: EmbeddingSpec, mark: str, text: Sentences, progress: Progress) -> Embedder:
+def _trained(spec: EmbeddingSpec, fingerprint: str, text: Sentences, progress: Progress) -> Embedder:
     options = dict(spec.options)
     if spec.kind == "train_subwords":
         from munchray.features.words import train_subwords
 
         progress(f"training subword vectors on {len(text):,} sentences")
-        return train_subwords(text, width=options["subwords"], epochs=options["epochs"], seed=SEED, fingerprint=mark)
+        return train_subwords(
+            text, width=options["subwords"], epochs=options["epochs"], seed=SEED, fingerprint=fingerprint
+        )
     from munchray.features.charlm import CharacterEmbedder
     from munchray.features.training import train_character_model
 
@@ -172,7 +174,7 @@ def _trained(spec: EmbeddingSpec, mark: str, text: Sentences, progress: Progress
     model, alphabet = train_character_model(
         text, forward=forward, seed=SEED, progress=lambda line: progress(say + line), **options
     )
-    return CharacterEmbedder(model, alphabet, forward=forward, fingerprint=mark)
+    return CharacterEmbedder(model, alphabet, forward=forward, fingerprint=fingerprint)
 
 
 def _files_of(path: Path) -> list[Path]:

@@ -11,15 +11,15 @@ from pathlib import Path
 import numpy as np
 
 from munchray.errors import WorkError
-from munchray.features.sources import Progress, Sentences, Source
+from munchray.features.sources import EmbeddingSource, Progress, Sentences
 from munchray.features.units import Text, delete, find_damage, write_unit
 from munchray.files import read_json
-from munchray.storage.place import Place
+from munchray.storage.path import StoragePath
 
 ABANDONED = 24 * 3600.0  # seconds without a write after which an unfinished unit is deleted
 
 
-def build(sentences: Sentences, sources: Sequence[Source], store: Place, progress: Progress) -> None:
+def build(sentences: Sentences, sources: Sequence[EmbeddingSource], store: StoragePath, progress: Progress) -> None:
     """Make sure that the store has these sentences (the tokens of one split) under every source.
 
     A unit that is there and whole is left alone, its embedder not even opened; a damaged one is made again.
@@ -41,13 +41,17 @@ def build(sentences: Sentences, sources: Sequence[Source], store: Place, progres
             progress(f"{folder}: {damage}; making it again")
         if damage:
             write_unit(text, source.open(), folder, progress)
-        store.keep(folder.name)
+        store.upload(folder.name)
 
 
-def missing(sentences: Sentences, fingerprints: Sequence[str], store: Place, *, deep: bool = False) -> list[str]:
+def missing(sentences: Sentences, fingerprints: Sequence[str], store: StoragePath, *, deep: bool = False) -> list[str]:
     """The embedders whose unit is absent or damaged; `deep` reads every byte, else sizes and manifest are checked."""
     text = Text(sentences)
-    return [mark for mark in fingerprints if find_damage(text.folder(mark, store.folder), text, deep=deep)]
+    return [
+        fingerprint
+        for fingerprint in fingerprints
+        if find_damage(text.folder(fingerprint, store.folder), text, deep=deep)
+    ]
 
 
 class Features:
@@ -88,9 +92,9 @@ class Joined:
         """As `Features.tokens`, sentences counted over all parts. shape: [len(sentences), width]"""
         features = np.empty((len(sentences), self.width), np.float16)
         part_of = np.searchsorted(self._ends, sentences, side="right")
-        for place, part in enumerate(self._parts):
-            own = part_of == place
-            start = self._ends[place - 1] if place else 0
+        for position, part in enumerate(self._parts):
+            own = part_of == position
+            start = self._ends[position - 1] if position else 0
             features[own] = part.tokens(sentences[own] - start, positions[own])
         return features
 
@@ -111,7 +115,7 @@ class Block:
         return values
 
 
-def open_features(sentences: Sentences, fingerprints: Sequence[str], store: Place) -> Features:
+def open_features(sentences: Sentences, fingerprints: Sequence[str], store: StoragePath) -> Features:
     """The features of a split that `build` made, in the order of the embedders' fingerprints.
 
     What a bucket has is brought to this machine once, however many processes open it at the same time. Imports neither
@@ -123,17 +127,17 @@ def open_features(sentences: Sentences, fingerprints: Sequence[str], store: Plac
     text = Text(sentences)
     folders = [text.folder(fingerprint, store.folder) for fingerprint in fingerprints]
     for folder in folders:
-        store.bring(folder.name)
+        store.download(folder.name)
         if damage := find_damage(folder, text):
             _drop_copy(folder, store)
             raise WorkError(f"the features in {folder} cannot be used: {damage}; `munchray embed` makes them again")
     return Features(text, [Block(folder) for folder in folders])
 
 
-def _drop_copy(folder: Path, store: Place) -> None:
+def _drop_copy(folder: Path, store: StoragePath) -> None:
     """A damaged unit that a bucket keeps would be brought again and again."""
     if store.remote:
-        store.forget(folder.name)
+        store.delete_remote(folder.name)
         delete(folder)
 
 

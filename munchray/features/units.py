@@ -155,7 +155,7 @@ def _write(path: Path, parts: Iterable[np.ndarray]) -> dict[str, Any]:
 
 
 def _publish(aside: Path, folder: Path, text: Text) -> None:
-    """Rename into place, unless another builder was first and its unit is whole."""
+    """Rename into position, unless another builder was first and its unit is whole."""
     while True:
         try:
             aside.rename(folder)

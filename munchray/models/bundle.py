@@ -21,7 +21,7 @@ from munchray.errors import InputError, Problem
 from munchray.features.sources import Embedder, load_embedder
 from munchray.features.units import LARGEST
 from munchray.files import write_json, written_aside
-from munchray.tagging.packing import Packing
+from munchray.tagging.packed_batch import PackedBatch
 from munchray.tagging.tagger import Tagger
 from munchray.tagging.weights import load_model, read_description
 
@@ -46,8 +46,8 @@ def export_model(model: Path, embedders: Sequence[Embedder], scores: Mapping[str
         aside.mkdir()
         for file in model.iterdir():
             shutil.copyfile(file, aside / file.name)
-        for place, embedder in enumerate(embedders):
-            embedder.save(aside / "embeddings" / str(place))
+        for position, embedder in enumerate(embedders):
+            embedder.save(aside / "embeddings" / str(position))
         write_json(aside / "scores.json", scores)
 
 
@@ -97,14 +97,16 @@ class Model:
         while window := list(islice(rest, WINDOW)):
             results: list[list[T]] = [[] for _ in window]
             for chosen in _batches([len(sentence) for sentence in window]):
-                batch = [window[place] for place in chosen]
-                packing = Packing([len(sentence) for sentence in batch])
-                for place, result in zip(chosen, work(self._features(batch, packing), packing, self.main), strict=True):
-                    results[place] = result
+                batch = [window[position] for position in chosen]
+                packed = PackedBatch([len(sentence) for sentence in batch])
+                for position, result in zip(
+                    chosen, work(self._features(batch, packed), packed, self.main), strict=True
+                ):
+                    results[position] = result
             yield from results
 
-    def _features(self, sentences: Sequence[Sequence[str]], packing: Packing) -> Tensor:
-        blocks = [packing.pack(list(embedder.embed(sentences))) for embedder in self._embedders]
+    def _features(self, sentences: Sequence[Sequence[str]], packed: PackedBatch) -> Tensor:
+        blocks = [packed.pack(list(embedder.embed(sentences))) for embedder in self._embedders]
         # as the feature store keeps them, so that a model scores what its training scored
         halved = np.concatenate(blocks, 1).clip(-LARGEST, LARGEST).astype(np.float16)
         return torch.from_numpy(halved).float()
@@ -113,11 +115,11 @@ class Model:
 def _batches(lengths: Sequence[int]) -> Iterator[list[int]]:
     """Places of sentences of similar length; those without tokens are left out."""
     batch: list[int] = []
-    for place in sorted(range(len(lengths)), key=lambda place: lengths[place]):
-        if batch and (len(batch) == BATCH or lengths[place] * (len(batch) + 1) > BATCH_TOKENS):
+    for position in sorted(range(len(lengths)), key=lambda position: lengths[position]):
+        if batch and (len(batch) == BATCH or lengths[position] * (len(batch) + 1) > BATCH_TOKENS):
             yield batch
             batch = []
-        if lengths[place]:
-            batch.append(place)
+        if lengths[position]:
+            batch.append(position)
     if batch:
         yield batch

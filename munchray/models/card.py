@@ -10,13 +10,13 @@ from munchray import __version__
 from munchray.corpora.catalogue import licence_of
 from munchray.features.sources import EmbeddingSpec
 from munchray.orders import order_text
-from munchray.tagging.scoring import Counts
+from munchray.tagging.scoring import SpanCounts
 
 SHOWN = ("regime", "learning_rate", "batch_size", "hidden_size", "tag_scheme", "seed")
 
 
 def model_card(name: str, scores: Mapping[str, Any], embeddings: Sequence[EmbeddingSpec]) -> str:
-    """The card of a model with these scores (those of `Trained`)."""
+    """The card of a model with these scores (those of `TrainedModel`)."""
     return "\n".join(_lines(name, scores, embeddings)) + "\n"
 
 
@@ -58,11 +58,11 @@ def _score_lines(scores: Mapping[str, Any]) -> Iterator[str]:
         yield "It was chosen by this score, so expect less on other text; `munchray finalize` measures how much less."
         return
     for corpus, values in scores["test"].items():
-        counts = Counts(**values)
+        counts = SpanCounts(**values)
         figures = f"precision {counts.precision:.2f}, recall {counts.recall:.2f}, f1 {counts.f1:.2f}"
         yield f"Exact spans on the test split of {corpus}, in percent: {figures}."
     over_seeds = scores["test_f1"]
     if len(over_seeds) > 1:
         spread = f"mean {fmean(over_seeds):.2f}, standard deviation {stdev(over_seeds):.2f}"
-        yield f"Trained alike with {len(over_seeds)} seeds, f1 on test is {spread}."
+        yield f"TrainedModel alike with {len(over_seeds)} seeds, f1 on test is {spread}."
     yield f"How it was chosen: {scores['rule']}."

@@ -15,7 +15,7 @@ FORMATS = ("munchray", "flair")
 
 
 @dataclass(frozen=True)
-class Trained:
+class TrainedModel:
     """A model that some training left, with what it takes to use it elsewhere.
 
     Args:
@@ -31,7 +31,7 @@ class Trained:
     scores: Mapping[str, Any]
 
 
-def export(trained: Trained, target: Path, form: str) -> None:
+def export(trained: TrainedModel, target: Path, form: str) -> None:
     """Write the model, its embeddings included.
 
     Args:

@@ -19,7 +19,7 @@ from flair.models import SequenceTagger
 from torch import Tensor
 
 from munchray.errors import InputError, Problem, WorkError
-from munchray.features.flair_copies import stacked
+from munchray.features.flair_embeddings import stacked
 from munchray.features.sources import Embedder
 from munchray.files import written_aside
 from munchray.tagging.tagger import Head, Tagger
@@ -85,8 +85,8 @@ def _sequence_tagger(tagger: Tagger, embeddings: Any, corpus: str) -> Any:
 
 def _columns(widths: Sequence[int], order: Sequence[int]) -> list[int]:
     """Our column of each of Flair's."""
-    ends = [sum(widths[: place + 1]) for place in range(len(widths))]
-    return [column for place in order for column in range(ends[place] - widths[place], ends[place])]
+    ends = [sum(widths[: position + 1]) for position in range(len(widths))]
+    return [column for position in order for column in range(ends[position] - widths[position], ends[position])]
 
 
 def _weights(tagger: Tagger, corpus: str, columns: Sequence[int]) -> dict[str, Tensor]:

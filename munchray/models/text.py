@@ -52,11 +52,11 @@ def read_document(document: str) -> Iterator[tuple[int, Sentence]]:
     """Sentences of a text of any number of lines, each with the character of the text at which it begins."""
     begin = 0
     for line in document.splitlines(keepends=True):
-        place = begin
+        position = begin
         for sentence in read_text([line]):
-            place = document.index(sentence.text, place)
-            yield place, sentence
-            place += len(sentence.text)
+            position = document.index(sentence.text, position)
+            yield position, sentence
+            position += len(sentence.text)
         begin += len(line)
 
 

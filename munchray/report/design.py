@@ -42,10 +42,10 @@ class Design:
         return np.asarray((self._at == self._lengths - 1) * self.present)
 
     @property
-    def place(self) -> Array:
-        """(N, n): from -1/2 at the first place to 1/2 at the last; 0 where it is absent or alone."""
-        place = self._at / np.maximum(self._lengths - 1, 1) - 0.5
-        return np.asarray(np.where(self._lengths > 1, place, 0) * self.present)
+    def position(self) -> Array:
+        """(N, n): from -1/2 at the first position to 1/2 at the last; 0 where it is absent or alone."""
+        position = self._at / np.maximum(self._lengths - 1, 1) - 0.5
+        return np.asarray(np.where(self._lengths > 1, position, 0) * self.present)
 
     @property
     def before(self) -> Array:
@@ -72,7 +72,7 @@ class Design:
 
     @cached_property
     def ascent(self) -> Array:
-        """(N, 1): the rank correlation of place and score alone, 1 where those that come to more alone come later.
+        """(N, 1): the rank correlation of position and score alone, 1 where those that come to more alone come later.
 
         nan for orders of one, and where that of some auxiliary is not known.
         """

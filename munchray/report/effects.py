@@ -15,7 +15,7 @@ import numpy as np
 from munchray.report.design import Design
 from munchray.report.observations import observations
 from munchray.report.regression import NOTHING, Array, LeastSquares
-from munchray.search.results import RankedTrial
+from munchray.tuning.ranking import RankedTrial
 
 LEAST_FREEDOM = 3
 """Degrees of freedom below which an interval is too wide, and too unsure, to be worth a line."""
@@ -96,7 +96,7 @@ def _questions(design: Design) -> Iterator[_Question]:
     rather = "is this one, rather than another"
     yield _Question("presence", f"one of them {rather}", names, design.present, design.surroundings, all_alike)
     moved = "it stands at the end, rather than at the beginning, the others staying in order"
-    yield _Question("place", moved, names, design.place, which, all_alike)
+    yield _Question("position", moved, names, design.position, which, all_alike)
     yield _Question("first", f"the first {rather}", names, design.first, which, all_alike)
     yield _Question("last", f"the last {rather}", names, design.last, which, all_alike)
     labels = [f"{a} before {b}" for a, b in design.pairs]

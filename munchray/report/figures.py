@@ -1,4 +1,4 @@
-"""Figures of a search, from its ranking: auxiliaries by place, the orders explored, the progress. (matplotlib)
+"""Figures of a search, from its ranking: auxiliaries by position, the orders explored, the progress. (matplotlib)
 
 Every text in an SVG is text, and every beginning of an order in `path_view` has the id `node_id` gives it.
 """
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from munchray.files import written_aside
 from munchray.report.paths import Paths
-from munchray.search.results import RankedTrial
+from munchray.tuning.ranking import RankedTrial
 
 BEST = "#d62728"  # red
 QUIET = "#b0b0b0"
@@ -33,11 +33,11 @@ def drawn(trials: Sequence[RankedTrial]) -> dict[str, Figure]:
     """The figures that these trials, best first, allow; none without a trial, only progress without orders to compare.
 
     Returns:
-        By name: ``places``, ``paths``, ``progress``.
+        By name: ``positions``, ``paths``, ``progress``.
     """
     kinds: dict[str, Callable[[Sequence[RankedTrial]], Figure]] = {}
     if len({trial.order for trial in trials}) > 1:
-        kinds.update(places=heat_map, paths=path_view)
+        kinds.update(positions=heat_map, paths=path_view)
     if trials:
         kinds.update(progress=progress)
     return {name: draw(trials) for name, draw in kinds.items()}
@@ -71,7 +71,7 @@ def save(figures: Mapping[str, Figure], folder: Path) -> list[Path]:
 
 
 def heat_map(trials: Sequence[RankedTrial]) -> Figure:
-    """Mean dev F1 of the trials that have an auxiliary at a place, and how many they are."""
+    """Mean dev F1 of the trials that have an auxiliary at a position, and how many they are."""
     names = sorted({name for trial in trials for name in trial.order})
     means, counts = _by_place(trials, names)
     figure = Figure(figsize=(2.2 + 0.8 * means.shape[1], 1.2 + 0.45 * len(names)))
@@ -83,8 +83,8 @@ def heat_map(trials: Sequence[RankedTrial]) -> Figure:
         text = f"{means[row, column]:.2f}\n{counts[row, column]}"
         axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=8)
     axes.set_yticks(range(len(names)), names)
-    axes.set_xticks(range(means.shape[1]), [str(place + 1) for place in range(means.shape[1])])
-    axes.set(xlabel="place in the order", title="mean dev F1, number of trials")
+    axes.set_xticks(range(means.shape[1]), [str(position + 1) for position in range(means.shape[1])])
+    axes.set(xlabel="position in the order", title="mean dev F1, number of trials")
     figure.colorbar(image, ax=axes)
     return figure
 
@@ -151,9 +151,9 @@ def _by_place(trials: Sequence[RankedTrial], names: Sequence[str]) -> tuple[NDAr
     sums = np.zeros((len(names), max(len(trial.order) for trial in trials)))
     counts = np.zeros(sums.shape, dtype=int)
     for trial in trials:
-        for place, name in enumerate(trial.order):
-            sums[names.index(name), place] += trial.dev_f1
-            counts[names.index(name), place] += 1
+        for position, name in enumerate(trial.order):
+            sums[names.index(name), position] += trial.dev_f1
+            counts[names.index(name), position] += 1
     return np.divide(sums, counts, out=np.full(sums.shape, np.nan), where=counts > 0), counts
 
 

@@ -16,10 +16,10 @@ from munchray.orders import order_text
 from munchray.report import figures
 from munchray.report.effects import order_evidence
 from munchray.report.span_errors import KINDS, Example, SpanErrors, span_errors
-from munchray.search.results import RankedTrial, Ranking, ranking
-from munchray.search.search import trial_folder
 from munchray.settings import Job
-from munchray.training.record import read_epochs
+from munchray.training.trial_results import read_epochs
+from munchray.tuning.ranking import RankedTrial, Ranking, ranking
+from munchray.tuning.search import trial_folder
 
 if TYPE_CHECKING:
     from munchray.training.data import DataSpec
@@ -28,7 +28,7 @@ PAGE = "page.html"  # beside this file
 CURVES = 5
 CAPTIONS = {
     "progress": "Dev F1 of each trial as it ended, and the best so far, over the updates trained by then.",
-    "places": "Mean dev F1 of the trials that have an auxiliary at a place, and below it how many they are.",
+    "positions": "Mean dev F1 of the trials that have an auxiliary at a position, and below it how many they are.",
     "paths": "The orders explored as a tree of beginnings, best on top; the best order is red.",
     "curves": "Dev F1 of the best trials over their updates.",
 }
@@ -101,7 +101,7 @@ def _errors(job: Job, ranked: Ranking, open_data: Callable[[], DataSpec]) -> Spa
     """What the best model gets wrong, or why that cannot be told."""
     try:
         best = trial_folder(ranked.folder, ranked.best.number)
-        job.place.within(best).bring("model")
+        job.storage_path.within(best).download("model")
         return span_errors(best, job.main, open_data)
     except (InputError, WorkError) as error:
         if not ranked.trials:

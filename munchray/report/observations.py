@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from munchray.orders import Order
-from munchray.search.results import RankedTrial
+from munchray.tuning.ranking import RankedTrial
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from munchray.orders import Order
-from munchray.search.results import RankedTrial
+from munchray.tuning.ranking import RankedTrial
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Paths:
         placed: dict[Order, tuple[float, float]],
         leaves: list[int],
     ) -> float:
-        """Place a beginning and all below it; ``leaves[0]`` counts those placed."""
+        """StoragePath a beginning and all below it; ``leaves[0]`` counts those placed."""
         heights = [self._place(child, children, placed, leaves) for child in children.get(order, ())]
         if not heights:
             heights = [float(leaves[0])]

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from munchray.corpora.reader import Sentence
 from munchray.corpora.tags import Span, spans_of
 from munchray.files import read_json, write_json
-from munchray.tagging.scoring import Counts, by_type
+from munchray.tagging.scoring import SpanCounts, by_type
 
 if TYPE_CHECKING:  # it imports torch, and a kept file needs none
     from munchray.training.data import DataSpec
@@ -63,7 +63,7 @@ class SpanErrors:
     """
 
     sentences: int
-    exact: dict[str, Counts]
+    exact: dict[str, SpanCounts]
     kinds: dict[str, dict[str, int]]
     examples: tuple[Example, ...]
 
@@ -170,5 +170,5 @@ def _from_json(values: Mapping[str, Any]) -> SpanErrors:
         Example(each["kind"], tuple(each["tokens"]), spans(each["gold"]), spans(each["found"]))
         for each in values["examples"]
     )
-    exact = {name: Counts(**counts) for name, counts in values["exact"].items()}
+    exact = {name: SpanCounts(**counts) for name, counts in values["exact"].items()}
     return SpanErrors(values["sentences"], exact, values["kinds"], examples)

@@ -40,7 +40,7 @@ def fit(kernel: SettingKernel, x: Features, y: Array) -> Fit:
 
     def loss(steps: Array) -> tuple[float, Array]:
         values = dict(zip(priors, means + deviations * steps, strict=True))
-        value, slopes = _misfit(kernel, values, x, y)
+        value, slopes = negative_log_marginal_likelihood(kernel, values, x, y)
         return value + float(steps @ steps) / 2, np.array([slopes[name] for name in priors]) * deviations + steps
 
     bounds = [(-FARTHEST, FARTHEST)] * len(priors)
@@ -50,7 +50,9 @@ def fit(kernel: SettingKernel, x: Features, y: Array) -> Fit:
     return Fit(parameters, float(np.exp(parameters.pop(NOISE))))
 
 
-def _misfit(kernel: SettingKernel, p: Parameters, x: Features, y: Array) -> tuple[float, Parameters]:
+def negative_log_marginal_likelihood(
+    kernel: SettingKernel, p: Parameters, x: Features, y: Array
+) -> tuple[float, Parameters]:
     """Negative log marginal likelihood up to a constant, and its derivatives."""
     noise = np.exp(2 * p[NOISE])
     covariance, slopes = kernel.with_slopes(p, x)

@@ -64,9 +64,9 @@ def features(orders: Orders, count: int, axes: Array | None = None) -> Features:
 
 def _pairs(orders: Orders, count: int) -> NDArray[np.int8]:
     at, step = np.nonzero(orders >= 0)
-    place = np.full((len(orders), count), -1)
-    place[at, orders[at, step]] = step
-    first, second = (place[:, item] for item in np.triu_indices(count, 1))
+    position = np.full((len(orders), count), -1)
+    position[at, orders[at, step]] = step
+    first, second = (position[:, item] for item in np.triu_indices(count, 1))
     both = (first >= 0) & (second >= 0)
     return np.asarray((np.sign(second - first) * both).astype(np.int8))
 

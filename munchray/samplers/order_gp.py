@@ -4,7 +4,7 @@ In plain Optuna, without anything else of munchray (the example is run by tests/
 
     import optuna
     from munchray.orders import OrderRule
-    from munchray.samplers.encoding import Encoding
+    from munchray.samplers.search_space import Encoding
     from munchray.samplers.order_gp import OrderGp
     from munchray.settings import SearchSpace
 
@@ -31,16 +31,16 @@ from optuna.trial import FrozenTrial
 
 from munchray.errors import InputError, Problem
 from munchray.files import digest
-from munchray.samplers.codec import Codec, Setting
-from munchray.samplers.encoding import Encoding, identity
-from munchray.samplers.evidence import Evidence, gathered
-from munchray.samplers.gains import Gains, StagesLeft
+from munchray.samplers.acquisition import CostAwareLogEI, RemainingStages
+from munchray.samplers.base import NonRepeatingSampler, Outcome
 from munchray.samplers.gp import Fit, Posterior, fit
 from munchray.samplers.kernels import SettingKernel
-from munchray.samplers.neighbourhood import changes, climb
+from munchray.samplers.local_search import changes, hill_climb
+from munchray.samplers.observations import Observations, build_observations
 from munchray.samplers.order_features import Features, Orders, features
 from munchray.samplers.order_kernels import Term, order_terms
-from munchray.samplers.unseen import Outcome, UnseenSampler
+from munchray.samplers.search_space import Encoding, identity
+from munchray.samplers.vectorizer import Setting, Vectorizer
 
 RANDOM_TRIALS = 4  # finished, before there is anything to learn from
 MOST_ENUMERATED = 110_000  # orders: all of eight auxiliaries, whatever their length
@@ -51,7 +51,7 @@ FITTED_ON = 100  # observations: more cost the cube and hardly change hyperparam
 SPARE = 20  # proposals beyond those that may be taken
 
 
-class OrderGp(UnseenSampler):
+class OrderGp(NonRepeatingSampler):
     """The setting of greatest expected improvement under a Gaussian process over orders and the other parameters.
 
     Suggestions are random until `RANDOM_TRIALS` trials have finished. From then on the model of `kernels.py` learns
@@ -80,7 +80,7 @@ class OrderGp(UnseenSampler):
         if not encoding.names:
             found = "the sampler order_gp searches orders, and the search space has none"
             raise InputError(Problem("order", found, fix="Add one, or use sampler: tpe"))
-        self._codec = Codec(encoding)
+        self._codec = Vectorizer(encoding)
         self._earlier = list(earlier)
         self._last_fit: tuple[object, Fit] | None = None
 
@@ -103,26 +103,26 @@ class OrderGp(UnseenSampler):
         pending: list[Setting],
         sign: float,
     ) -> Iterator[Setting]:
-        evidence = gathered(outcomes, sign)
+        evidence = build_observations(outcomes, sign)
         yield from self._better_beginnings(evidence)
         posterior, best = self._posterior(outcomes, evidence, pending, sign)
         values = self._values(trial, evidence)
         shared = any(outcome.beginnings for outcome in outcomes)
-        stages = StagesLeft(self._codec, trained, pending, values) if shared else None
-        gains = Gains(self._codec, posterior, best, values, stages, self.stage_weight)
+        stages = RemainingStages(self._codec, trained, pending, values) if shared else None
+        gains = CostAwareLogEI(self._codec, posterior, best, values, stages, self.stage_weight)
         yield from self._ranked(trial, evidence, values, gains, len(outcomes) + len(pending) + SPARE)
 
-    def _better_beginnings(self, evidence: Evidence) -> Iterator[Setting]:
+    def _better_beginnings(self, evidence: Observations) -> Iterator[Setting]:
         """Orders that beat every trial when they were the beginning of one: as trials they train nothing anew."""
         height = evidence.values[: evidence.trials].max()
-        for place in np.argsort(-evidence.values, kind="stable"):
-            if evidence.values[place] <= height:
+        for position in np.argsort(-evidence.values, kind="stable"):
+            if evidence.values[position] <= height:
                 return
-            if len(evidence.settings[place]["order"]) in self.encoding.lengths:
-                yield evidence.settings[place]
+            if len(evidence.settings[position]["order"]) in self.encoding.lengths:
+                yield evidence.settings[position]
 
     def _posterior(
-        self, outcomes: list[Outcome], evidence: Evidence, pending: list[Setting], sign: float
+        self, outcomes: list[Outcome], evidence: Observations, pending: list[Setting], sign: float
     ) -> tuple[Posterior, float]:
         """The model after all evidence and the expected results of running trials; and its mean at the best setting."""
         lengths = {len(setting["order"]) for setting in evidence.settings} | set(self.encoding.lengths)
@@ -149,11 +149,11 @@ class OrderGp(UnseenSampler):
         key = (tuple(kernel.priors), [(outcome.number, outcome.value) for outcome in first])
         if self._last_fit is None or self._last_fit[0] != key:
             seed = int(digest("fit", str(self.seed), str(len(first)))[:8], 16)
-            evidence = gathered(first, sign).sample(FITTED_ON, seed)
+            evidence = build_observations(first, sign).sample(FITTED_ON, seed)
             self._last_fit = (key, fit(kernel, self._codec.features(evidence.settings), evidence.values))
         return self._last_fit[1]
 
-    def _values(self, trial: FrozenTrial, evidence: Evidence) -> list[Setting]:
+    def _values(self, trial: FrozenTrial, evidence: Observations) -> list[Setting]:
         """All values of the other parameters if they are few; else the best known, some near those, and random ones."""
         most = min(MOST_VALUES, max(LEAST_VALUES, MOST_PREDICTED // self.encoding.orders))
         size = self.encoding.size
@@ -161,23 +161,23 @@ class OrderGp(UnseenSampler):
             return list(self.encoding.listed_values())
         rng = np.random.default_rng(self.seed_of(trial))
         order = np.argsort(-evidence.values[: evidence.trials], kind="stable")
-        known = self._codec.axes([evidence.settings[place] for place in order[: most // 4]])
+        known = self._codec.axes([evidence.settings[position] for position in order[: most // 4]])
         near = np.clip(known + rng.normal(0, 0.1, known.shape), 0, 1)
         anywhere = rng.random((most - len(known) - len(near), known.shape[1]))
         found = [self.encoding.at(row.tolist()) for row in np.concatenate([known, near, anywhere])]
         return list({identity(values): values for values in found}.values())
 
     def _ranked(
-        self, trial: FrozenTrial, evidence: Evidence, values: list[Setting], gains: Gains, most: int
+        self, trial: FrozenTrial, evidence: Observations, values: list[Setting], gains: CostAwareLogEI, most: int
     ) -> Iterator[Setting]:
         """The best settings, best first."""
         orders, known = self._all_orders or (self._climbed(trial, evidence, gains)[:most], None)
         found = gains.of(orders, known)
         flat = found.ravel()
         chosen = np.argpartition(-flat, min(most, len(flat) - 1))[:most]
-        for place in chosen[np.argsort(-flat[chosen], kind="stable")]:
-            if flat[place] > -np.inf:
-                which, row = divmod(int(place), len(orders))
+        for position in chosen[np.argsort(-flat[chosen], kind="stable")]:
+            if flat[position] > -np.inf:
+                which, row = divmod(int(position), len(orders))
                 yield {**values[which], "order": self._codec.order(orders[row])}
 
     @cached_property
@@ -188,12 +188,12 @@ class OrderGp(UnseenSampler):
         rows = self._codec.rows(self.encoding.listed_orders())
         return rows, features(rows, self._codec.count)
 
-    def _climbed(self, trial: FrozenTrial, evidence: Evidence, gains: Gains) -> Orders:
+    def _climbed(self, trial: FrozenTrial, evidence: Observations, gains: CostAwareLogEI) -> Orders:
         """Orders found step by step, best first."""
         drawn = islice(self.encoding.draws(self.seed_of(trial)), RANDOM_STARTS)
         known = [setting for setting in evidence.settings if len(setting["order"]) in self.encoding.lengths]
         start = self._codec.rows(setting["order"] for setting in (*known, *drawn))
-        return climb(start, self._changed, lambda orders: gains.of(orders).max(axis=0))
+        return hill_climb(start, self._changed, lambda orders: gains.of(orders).max(axis=0))
 
     def _changed(self, orders: Orders) -> Orders:
         near = np.concatenate([changes(order, self._codec.count, self.encoding.lengths) for order in orders])

@@ -54,7 +54,7 @@ class Term(Protocol):
 
 
 class Places:
-    """Each auxiliary is worth something at each place, at near places alike; ``recency`` > 0: late places matter more.
+    """Each auxiliary is worth something at each position, alike at near ones; ``recency`` > 0: late ones matter more.
 
     Places are counted from the end, so that a beginning of an order is compared as the order it was.
     """
@@ -74,14 +74,14 @@ class Places:
         return np.asarray(a.places @ _through(b.places, self._profile(p)).T.astype(a.places.dtype))
 
     def own(self, p: Parameters) -> Array:
-        """One auxiliary a place."""
+        """One auxiliary a position."""
         return np.concatenate([[0.0], np.cumsum(np.diag(self._profile(p)))])
 
     def with_slopes(self, p: Parameters, a: Features) -> tuple[Array, Slopes]:
         """By size, recency and scale."""
-        profile, place = self._profile(p), self._place
-        weight = np.exp(-2 * p["recency"] * place)
-        by_recency = profile * (2 * (place * weight).sum() / weight.sum() - np.add.outer(place, place))
+        profile, position = self._profile(p), self._place
+        weight = np.exp(-2 * p["recency"] * position)
+        by_recency = profile * (2 * (position * weight).sum() / weight.sum() - np.add.outer(position, position))
         by_scale = profile * self._apart * math.exp(-2 * p["places.scale"])
         value, recency, scale = (a.places @ _through(a.places, m).T for m in (profile, by_recency, by_scale))
         return value, {"size.places": 2 * value, "recency": recency, "places.scale": scale}

@@ -12,13 +12,13 @@ from optuna.trial import FrozenTrial
 
 from munchray.errors import InputError, Problem
 from munchray.orders import Order, ascending
-from munchray.samplers.encoding import Encoding, Identity, identity
-from munchray.samplers.unseen import History, UnseenSampler
+from munchray.samplers.base import History, NonRepeatingSampler
+from munchray.samplers.search_space import Encoding, Identity, identity
 
 FAILED = -math.inf  # an auxiliary that could not be trained alone goes first
 
 
-class Sorted(UnseenSampler):
+class Sorted(NonRepeatingSampler):
     """The paper's (sort) variants: auxiliaries in ascending order of what each comes to alone (section 5.1).
 
     For every choice of the other parameters (learning rate, batch size) first each auxiliary alone, then the longest

@@ -54,7 +54,7 @@ class Range:
         if step is None:
             return None
         count = int((self.high - self.low) / step + 1e-9) + 1
-        return tuple(self.low + place * step for place in range(count))
+        return tuple(self.low + position * step for position in range(count))
 
     def allows(self, value: Any) -> bool:
         """Whether it lies in the range, and on a step."""

@@ -9,9 +9,9 @@ from typing import Any
 from munchray.errors import nearest
 from munchray.orders import OrderRule, order_text
 from munchray.settings.dimensions import OrderSpace
-from munchray.settings.documents import KeyPath
-from munchray.settings.mistakes import Mistake, raise_any, shown
 from munchray.settings.space import SearchSpace
+from munchray.settings.validation_errors import Mistake, raise_any, shown
+from munchray.settings.yaml_source import KeyPath
 
 FIRST: KeyPath = ("first_orders",)
 ENTRY = "a list of auxiliaries, or {order: [...], learning_rate: ...}"
@@ -29,8 +29,8 @@ def read_entries(raw: Any) -> tuple[Entry, ...]:
         raise_any([Mistake(FIRST, f"first_orders is {shown(raw)}", "a list of orders")])
     entries = [dict(each) if isinstance(each, Mapping) else {"order": each} for each in raw]
     raise_any(
-        Mistake((*FIRST, place), f"first_orders[{place}] is {shown(given)}", ENTRY)
-        for place, (given, entry) in enumerate(zip(raw, entries, strict=True))
+        Mistake((*FIRST, position), f"first_orders[{position}] is {shown(given)}", ENTRY)
+        for position, (given, entry) in enumerate(zip(raw, entries, strict=True))
         if not _is_names(entry.get("order"))
     )
     return tuple({**entry, "order": tuple(entry["order"])} for entry in entries)
@@ -43,12 +43,12 @@ def entry_mistakes(
     if entries and space.order is None:
         yield Mistake(FIRST, "first_orders, but the search space has no order", fix="Add one, or list the values there")
         return
-    for place, entry in enumerate(entries):
-        keys, shown_as = (*FIRST, place), f"first_orders[{place}]"
+    for position, entry in enumerate(entries):
+        keys, shown_as = (*FIRST, position), f"first_orders[{position}]"
         if space.order is not None:
             yield from _order_mistakes(keys, shown_as, entry["order"], space.order, names, types)
         yield from _value_mistakes(keys, shown_as, entry, space)
-        for before, other in enumerate(entries[:place]):
+        for before, other in enumerate(entries[:position]):
             if all(other.get(key, value) == value for key, value in entry.items()):
                 yield Mistake(keys, f"{shown_as} may be the same trial as first_orders[{before}]", "each once")
 
@@ -64,7 +64,7 @@ def _order_mistakes(
     unknown = [name for name in order if name not in names]
     for name in unknown:
         yield Mistake(keys, f"{shown_as} names '{name}'", "auxiliaries of this job", nearest(name, names))
-    for name in dict.fromkeys(name for place, name in enumerate(order) if name in order[:place]):
+    for name in dict.fromkeys(name for position, name in enumerate(order) if name in order[:position]):
         yield Mistake(keys, f"{shown_as} lists {name} twice", "each auxiliary once")
     least, most = space.min_length or 0, space.max_length or 0
     if not least <= len(order) <= most:

@@ -9,9 +9,7 @@ from pydantic import BaseModel, Field, Strict, ValidationInfo, field_validator
 
 from munchray.corpora.catalogue import known_corpora
 from munchray.orders import OrderRule
-from munchray.settings.documents import KeyPath
 from munchray.settings.first_orders import Entry, entry_mistakes, read_entries
-from munchray.settings.mistakes import STRICT, Mistake, RuleError, expecting, raise_any, shown
 from munchray.settings.rules import (
     corpus_mistakes,
     embedding_mistakes,
@@ -21,8 +19,10 @@ from munchray.settings.rules import (
 )
 from munchray.settings.space import SearchSpace
 from munchray.settings.training import PositiveInt, PositiveNumber, TrainingSettings, TrialSettings
+from munchray.settings.validation_errors import STRICT, Mistake, RuleError, expecting, raise_any, shown
+from munchray.settings.yaml_source import KeyPath
 from munchray.storage.address import FORM, KEYS
-from munchray.storage.place import Place
+from munchray.storage.path import StoragePath
 
 SAFE_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
 SafeName = Annotated[
@@ -110,7 +110,7 @@ class Job(TrainingSettings):
     @classmethod
     def _corpora_are_known(cls, own: dict[str, OwnCorpus], info: ValidationInfo) -> dict[str, OwnCorpus]:
         auxiliaries = info.data.get("auxiliaries", ())
-        named: dict[KeyPath, str] = {("auxiliaries", place): name for place, name in enumerate(auxiliaries)}
+        named: dict[KeyPath, str] = {("auxiliaries", position): name for position, name in enumerate(auxiliaries)}
         if "main" in info.data:
             named[("main",)] = info.data["main"]
         raise_any(corpus_mistakes(named, own, known_corpora()))
@@ -183,7 +183,7 @@ class Job(TrainingSettings):
     def _storage_is_a_place(cls, where: str | None, info: ValidationInfo) -> str | None:
         key = str(info.field_name)
         try:
-            return where and str(Place.at(where))
+            return where and str(StoragePath.at(where))
         except ValueError as error:
             fix = f"Leave keys to the environment: {' and '.join(KEYS)}"
             raise RuleError([Mistake((key,), f"{key} {error}", FORM, fix)]) from None
@@ -203,19 +203,19 @@ class Job(TrainingSettings):
         return raw if isinstance(raw, Mapping | SentenceLimits) else {"train": raw}
 
     @property
-    def place(self) -> Place:
+    def storage_path(self) -> StoragePath:
         """Where searches are kept."""
-        return Place.at(self.storage)
+        return StoragePath.at(self.storage)
 
     @property
-    def feature_place(self) -> Place:
+    def feature_storage(self) -> StoragePath:
         """Where the feature store lies."""
-        return Place.at(self.features) if self.features else self.place / "features"
+        return StoragePath.at(self.features) if self.features else self.storage_path / "features"
 
     @property
-    def stage_place(self) -> Place:
+    def stage_storage(self) -> StoragePath:
         """Where the stage store lies."""
-        return self.place / "stages"
+        return self.storage_path / "stages"
 
     def entity_types(self) -> dict[str, str]:
         """The entity type of main and of every auxiliary."""

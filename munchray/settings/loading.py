@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from munchray.errors import InputError, Problem, nearest
-from munchray.settings.documents import Document, KeyPath, read_document, read_value, shown_path
 from munchray.settings.job import Job
-from munchray.settings.mistakes import validated
 from munchray.settings.space import SearchSpace
+from munchray.settings.validation_errors import validated
+from munchray.settings.yaml_source import Document, KeyPath, read_document, read_value, shown_path
 
 FOLDERS = ("storage", "data_dir", "features")
 VARIABLE = re.compile(r"\$(?:\w+|\{[^}]*\})")

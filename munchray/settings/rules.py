@@ -9,9 +9,9 @@ from typing import Any
 from munchray.errors import nearest
 from munchray.orders import OrderRule
 from munchray.settings.dimensions import OrderSpace
-from munchray.settings.documents import KeyPath
-from munchray.settings.mistakes import Mistake, shown
 from munchray.settings.space import SearchSpace
+from munchray.settings.validation_errors import Mistake, shown
+from munchray.settings.yaml_source import KeyPath
 
 ORDERED_REGIMES = ("single_aux", "iteration", "stack")
 ORDER: KeyPath = ("search_space", "order")
@@ -77,14 +77,14 @@ def number_mistakes(space: SearchSpace, floor: float | None, sampler: str | None
 def embedding_mistakes(entries: Iterable[Any]) -> Iterator[Mistake]:
     """No embedding, one twice, or something that cannot be one."""
     seen: set[str] = set()
-    for place, entry in enumerate(entries):
+    for position, entry in enumerate(entries):
         written = json.dumps(entry, sort_keys=True, default=str)
         if not isinstance(entry, str | dict) or not entry:
             expected = "a name, a path, or a mapping"
-            yield Mistake(("embeddings", place), f"embeddings[{place}] is {shown(entry)}", expected)
+            yield Mistake(("embeddings", position), f"embeddings[{position}] is {shown(entry)}", expected)
         elif written in seen:
             found = f"the embedding {shown(entry)} is listed twice"
-            yield Mistake(("embeddings", place), found, "each embedding once")
+            yield Mistake(("embeddings", position), found, "each embedding once")
         seen.add(written)
     if not seen:
         yield Mistake(("embeddings",), "embeddings is empty", "at least one embedding")

@@ -16,9 +16,9 @@ from pydantic import (
 
 from munchray.errors import nearest
 from munchray.settings.dimensions import Choices, OrderSpace, Range
-from munchray.settings.documents import KeyPath
-from munchray.settings.mistakes import STRICT, Mistake, RuleError, raise_any, shown
 from munchray.settings.training import Dropout, PositiveInt, PositiveNumber
+from munchray.settings.validation_errors import STRICT, Mistake, RuleError, raise_any, shown
+from munchray.settings.yaml_source import KeyPath
 
 VALUES: Mapping[str, TypeAdapter[Any]] = {
     "learning_rate": TypeAdapter(PositiveNumber),
@@ -71,13 +71,13 @@ def read_dimension(name: str, raw: Any) -> Choices | Range:
     if isinstance(raw, Mapping):
         return _read_range(name, raw)
     values = raw if isinstance(raw, list | tuple) else [raw]
-    places: list[KeyPath] = [(name, place) for place in range(len(values))] if values is raw else [(name,)]
+    places: list[KeyPath] = [(name, position) for position in range(len(values))] if values is raw else [(name,)]
     mistakes = [m for keys, value in zip(places, values, strict=True) for m in _value_mistakes(keys, value)]
     if not values:
         mistakes.append(Mistake((name,), f"{name} has no choices", "at least one value"))
-    for place, value in enumerate(values):
-        if value in values[:place]:
-            mistakes.append(Mistake(places[place], f"{name} lists {shown(value)} twice", "each choice once"))
+    for position, value in enumerate(values):
+        if value in values[:position]:
+            mistakes.append(Mistake(places[position], f"{name} lists {shown(value)} twice", "each choice once"))
     raise_any(mistakes)
     return Choices(tuple(values))
 

@@ -17,7 +17,7 @@ from pydantic import (
 )
 
 from munchray.files import digest
-from munchray.settings.mistakes import STRICT, Mistake, expecting, raise_any
+from munchray.settings.validation_errors import STRICT, Mistake, expecting, raise_any
 
 Regime = Literal["single_task", "multi_task", "single_aux", "concatenation", "iteration", "stack"]
 REGIMES: tuple[Regime, ...] = (
@@ -113,15 +113,15 @@ class TrialSettings(TrainingSettings):
 
 
 def _auxiliary_mistakes(names: Sequence[str], main: str | None, regime: str | None) -> Iterator[Mistake]:
-    for place, name in enumerate(names):
+    for position, name in enumerate(names):
         if name == main:
             yield Mistake(
-                ("auxiliaries", place),
+                ("auxiliaries", position),
                 f"the main corpus {main} is among the auxiliaries",
                 "other corpora only",
             )
-        if name in names[:place]:
-            yield Mistake(("auxiliaries", place), f"the auxiliary {name} is listed twice", "each auxiliary once")
+        if name in names[:position]:
+            yield Mistake(("auxiliaries", position), f"the auxiliary {name} is listed twice", "each auxiliary once")
     if regime == "single_task" and names:
         fix = "Remove the auxiliaries or choose another regime"
         yield Mistake(("auxiliaries",), "the regime single_task uses no auxiliaries", "none", fix)

@@ -7,39 +7,39 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from munchray.storage.place import Place
+from munchray.storage.path import StoragePath
 
 
 class Workspace:
-    """A folder of its own on this machine's disk, begun with all that a place holds; or the place itself, on disk.
+    """A folder of its own on this machine's disk, begun with all that a storage holds; or the storage itself, on disk.
 
     Attributes:
         folder: to work in.
     """
 
-    def __init__(self, place: Place) -> None:
-        self._place = place
-        own = place.folder.with_name(f".{place.folder.name}.work")
-        self.folder = own if place.remote else place.folder
+    def __init__(self, storage: StoragePath) -> None:
+        self._storage = storage
+        own = storage.folder.with_name(f".{storage.folder.name}.work")
+        self.folder = own if storage.remote else storage.folder
         self._kept: dict[str, Stamp] = {}
 
-    def keep(self) -> None:
-        """Have the place hold what the folder holds. What was written last is put last, as a reader relies on."""
-        if not self._place.remote:
+    def upload(self) -> None:
+        """Have the storage hold what the folder holds. What was written last is put last, as a reader relies on."""
+        if not self._storage.remote:
             return
         now = {path.name: _stamp(path) for path in self.folder.iterdir() if not path.name.startswith(".")}
         for name in sorted(now, key=now.__getitem__):
             if self._kept.get(name) != now[name]:
-                self._place.keep(name, self.folder / name)
+                self._storage.upload(name, self.folder / name)
         for name in self._kept.keys() - now.keys():
-            self._place.forget(name)
+            self._storage.delete_remote(name)
         self._kept = now
 
     def fill(self) -> None:
-        """Begin with what the place holds."""
+        """Begin with what the storage holds."""
         shutil.rmtree(self.folder, ignore_errors=True)  # of a process that died here
         self.folder.mkdir(parents=True)
-        self._place.copy_to(self.folder)
+        self._storage.copy_to(self.folder)
         self._kept = {path.name: _stamp(path) for path in self.folder.iterdir()}
 
 
@@ -48,10 +48,10 @@ Stamp = tuple[int, tuple[tuple[str, int], ...]]
 
 
 @contextlib.contextmanager
-def working_in(place: Place) -> Iterator[Workspace]:
+def working_in(storage: StoragePath) -> Iterator[Workspace]:
     """A folder to work in; one that is this machine's own goes in the end."""
-    work = Workspace(place)
-    if not place.remote:
+    work = Workspace(storage)
+    if not storage.remote:
         yield work
         return
     work.fill()

@@ -11,12 +11,12 @@ from torch import Tensor
 
 from munchray.corpora.tags import OUTSIDE, Span, begins_span
 from munchray.tagging.crf import CRF
-from munchray.tagging.packing import Packing
+from munchray.tagging.packed_batch import PackedBatch
 
 
 @torch.no_grad()
 def span_probabilities(
-    crf: CRF, tags: Sequence[str], emissions: Tensor, packing: Packing, found: Sequence[Sequence[Span]]
+    crf: CRF, tags: Sequence[str], emissions: Tensor, packing: PackedBatch, found: Sequence[Sequence[Span]]
 ) -> list[list[float]]:
     """The probability of each span, given its sentence: these tokens and no others, as one entity of this type.
 
@@ -41,7 +41,7 @@ def span_probabilities(
 class _Lattice:
     """Scores of all paths of a batch, and which moves begin a span or go on with one; log scores throughout."""
 
-    def __init__(self, crf: CRF, tags: Sequence[str], emissions: Tensor, packing: Packing) -> None:
+    def __init__(self, crf: CRF, tags: Sequence[str], emissions: Tensor, packing: PackedBatch) -> None:
         self.emissions = emissions
         self.left, self.right, self.log_z = crf.forward_backward(emissions, packing)
         self.lengths = packing.lengths

@@ -2,7 +2,7 @@
 
 The log partition function is differentiated by the forward-backward algorithm instead of by autograd: its gradients
 *are* the marginals, and one loop over time replaces a graph of several nodes per token. Tokens come packed
-(`Packing`), so that a step computes on the sentences that reach it and on no padding.
+(`PackedBatch`), so that a step computes on the sentences that reach it and on no padding.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from munchray.tagging.packing import Packing
+from munchray.tagging.packed_batch import PackedBatch
 
 
 class CRF(nn.Module):
@@ -39,7 +39,7 @@ class CRF(nn.Module):
         for parameter in self.parameters():
             nn.init.normal_(parameter)
 
-    def negative_log_likelihood(self, emissions: Tensor, tags: Tensor, packing: Packing) -> Tensor:
+    def negative_log_likelihood(self, emissions: Tensor, tags: Tensor, packing: PackedBatch) -> Tensor:
         """``-log p(tags | sentence)`` of each sentence (Eq. 7).
 
         Args:
@@ -51,14 +51,14 @@ class CRF(nn.Module):
         """
         return self.log_partition(emissions, packing) - self.score(emissions, tags, packing)
 
-    def score(self, emissions: Tensor, tags: Tensor, packing: Packing) -> Tensor:
+    def score(self, emissions: Tensor, tags: Tensor, packing: PackedBatch) -> Tensor:
         """``s(e, y)`` of Eq. 5 for the given tags. shapes as in `negative_log_likelihood`."""
         first = len(packing)
         entered = torch.cat([self.start[tags[:first]], self.transitions[tags[packing.previous], tags[first:]]])
         scores = emissions.gather(1, tags.unsqueeze(1)).squeeze(1) + entered
         return self.stop[tags[packing.last]].index_add(0, packing.sentence, scores)
 
-    def log_partition(self, emissions: Tensor, packing: Packing) -> Tensor:
+    def log_partition(self, emissions: Tensor, packing: PackedBatch) -> Tensor:
         """Log of the summed exponential scores of all tag sequences. shapes as in `negative_log_likelihood`."""
         result: Tensor = _LogPartition.apply(  # type: ignore[no-untyped-call]
             emissions, self.transitions, self.start, self.stop, packing
@@ -66,11 +66,11 @@ class CRF(nn.Module):
         return result
 
     @torch.no_grad()
-    def marginals(self, emissions: Tensor, packing: Packing) -> Tensor:
+    def marginals(self, emissions: Tensor, packing: PackedBatch) -> Tensor:
         """Probability of each tag at each token. shape: (tokens, num_tags)"""
         return _unary(*self.forward_backward(emissions, packing), emissions, packing)
 
-    def forward_backward(self, emissions: Tensor, packing: Packing) -> tuple[Tensor, Tensor, Tensor]:
+    def forward_backward(self, emissions: Tensor, packing: PackedBatch) -> tuple[Tensor, Tensor, Tensor]:
         """Log scores of all paths up to and from each tag of each token, its emission in both, and of all paths.
 
         shapes: twice (tokens, num_tags), (batch,)
@@ -79,7 +79,7 @@ class CRF(nn.Module):
         return left, right, _log_z(left, self.stop, packing)
 
     @torch.no_grad()
-    def decode(self, emissions: Tensor, packing: Packing) -> Tensor:
+    def decode(self, emissions: Tensor, packing: PackedBatch) -> Tensor:
         """The best tag sequence of each sentence by the Viterbi algorithm (Eq. 6). shape: (tokens,)"""
         steps = packing.steps(emissions)
         # best: score of the best path to each token that ends in each tag
@@ -103,7 +103,7 @@ class _LogPartition(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, emissions: Tensor, transitions: Tensor, start: Tensor, stop: Tensor, packing: Packing
+        ctx: Any, emissions: Tensor, transitions: Tensor, start: Tensor, stop: Tensor, packing: PackedBatch
     ) -> Tensor:
         left, right = _forward_backward(emissions, transitions, start, stop, packing)
         log_z = _log_z(left, stop, packing)
@@ -125,7 +125,7 @@ class _LogPartition(torch.autograd.Function):
 
 
 def _forward_backward(
-    emissions: Tensor, transitions: Tensor, start: Tensor, stop: Tensor, packing: Packing
+    emissions: Tensor, transitions: Tensor, start: Tensor, stop: Tensor, packing: PackedBatch
 ) -> tuple[Tensor, Tensor]:
     """Log scores of all paths up to (left) and from (right) each tag of each token, its emission in both.
 
@@ -144,11 +144,11 @@ def _forward_backward(
     return left, right[packing.mirror]
 
 
-def _log_z(left: Tensor, stop: Tensor, packing: Packing) -> Tensor:
+def _log_z(left: Tensor, stop: Tensor, packing: PackedBatch) -> Tensor:
     """Log of the partition function of each sentence. shape: (batch,)"""
     return (left[packing.last] + stop).logsumexp(1)
 
 
-def _unary(left: Tensor, right: Tensor, log_z: Tensor, emissions: Tensor, packing: Packing) -> Tensor:
+def _unary(left: Tensor, right: Tensor, log_z: Tensor, emissions: Tensor, packing: PackedBatch) -> Tensor:
     """Probability of each tag at each token. shape: (tokens, num_tags)"""
     return (left + right - emissions - log_z[packing.sentence].unsqueeze(1)).exp()

@@ -15,17 +15,17 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn.utils.rnn import PackedSequence
 
-from munchray.tagging.packing import Packing
-from munchray.tagging.products import (
+from munchray.tagging.matmul import (
     add_batch_product,
     batch_product,
+    empty_padded,
     for_few_rows,
-    make_room,
     transposed_product,
 )
+from munchray.tagging.packed_batch import PackedBatch
 
 
-def run_lstm(lstm: nn.LSTM, inputs: Tensor, packing: Packing, precision: torch.dtype = torch.float32) -> Tensor:
+def run_lstm(lstm: nn.LSTM, inputs: Tensor, packing: PackedBatch, precision: torch.dtype = torch.float32) -> Tensor:
     """Hidden states of both directions, from zero states.
 
     Args:
@@ -51,7 +51,7 @@ class _BiLSTM(torch.autograd.Function):
     """Both directions as a batch of two; the backward one reads its tokens through the packing's mirror.
 
     Gates are in torch's order: input, forget, cell candidate, output. Matrix products are taken in ``precision``,
-    everything else in float32. What is multiplied has the rows of `make_room`.
+    everything else in float32. What is multiplied has the rows of `empty_padded`.
     """
 
     @staticmethod
@@ -61,11 +61,11 @@ class _BiLSTM(torch.autograd.Function):
         input_weights: Tensor,
         hidden_weights: Tensor,
         bias: Tensor,
-        packing: Packing,
+        packing: PackedBatch,
         precision: torch.dtype,
     ) -> Tensor:
         tokens, size = len(inputs), hidden_weights.shape[2]
-        both = make_room(2, tokens, inputs.shape[1], precision)
+        both = empty_padded(2, tokens, inputs.shape[1], precision)
         both[0, :tokens] = inputs
         both[1, :tokens] = inputs[packing.mirror]
         input_weights, hidden_weights = input_weights.to(precision), hidden_weights.to(precision)
@@ -99,7 +99,7 @@ class _BiLSTM(torch.autograd.Function):
         inputs, input_weights, hidden_weights, gates, cells, squashed, hidden = ctx.saved_tensors
         packing, size, precision = ctx.packing, hidden.shape[2], inputs.dtype
         grad_hidden = torch.stack([grad[:, :size], grad[:, size:].index_select(0, packing.mirror)])
-        factors = make_room(2, len(grad), 4 * size, precision)
+        factors = empty_padded(2, len(grad), 4 * size, precision)
         to_multiply = factors[:, : len(grad)]
         grad_gates = to_multiply if precision == torch.float32 else torch.empty_like(gates)
         _gate_slopes(gates, cells, squashed, packing, out=grad_gates)
@@ -108,7 +108,7 @@ class _BiLSTM(torch.autograd.Function):
         _through_time(grad_gates, to_multiply, grad_hidden, cell_slope, keep, hidden_weights, packing)
 
         # Zeros before first tokens: a product with part of the tokens would copy them all.
-        before = make_room(2, len(grad), size, precision)
+        before = empty_padded(2, len(grad), size, precision)
         before[:, : len(packing)] = 0
         before[:, len(packing) : len(grad)] = hidden.index_select(1, packing.previous)
         of_inputs = None
@@ -125,7 +125,7 @@ class _BiLSTM(torch.autograd.Function):
         )
 
 
-def _gate_slopes(gates: Tensor, cells: Tensor, squashed: Tensor, packing: Packing, out: Tensor) -> None:
+def _gate_slopes(gates: Tensor, cells: Tensor, squashed: Tensor, packing: PackedBatch, out: Tensor) -> None:
     """What to multiply the gradient of the cell (first three gates) or of the hidden state (the last) with to have
     that of each gate before its non-linearity. shape of ``out``: (2, tokens, 4 * size)
     """
@@ -147,7 +147,7 @@ def _through_time(
     cell_slope: Tensor,
     keep: Tensor,
     hidden_weights: Tensor,
-    packing: Packing,
+    packing: PackedBatch,
 ) -> None:
     """Turn slopes into gradients, from the last step to the first; ``grad_hidden`` collects what later steps add.
 

@@ -10,7 +10,7 @@ from munchray.corpora.tags import spans_of
 
 
 @dataclass(frozen=True)
-class Counts:
+class SpanCounts:
     """True positives, false positives and false negatives of one sentence, split or corpus.
 
     Kept instead of F1 because a micro average can be rebuilt from counts and not from F1s.
@@ -20,8 +20,8 @@ class Counts:
     fp: int = 0
     fn: int = 0
 
-    def __add__(self, other: Counts) -> Counts:
-        return Counts(self.tp + other.tp, self.fp + other.fp, self.fn + other.fn)
+    def __add__(self, other: SpanCounts) -> SpanCounts:
+        return SpanCounts(self.tp + other.tp, self.fp + other.fp, self.fn + other.fn)
 
     @property
     def precision(self) -> float:
@@ -39,31 +39,31 @@ class Counts:
         return _percent(2 * self.tp, 2 * self.tp + self.fp + self.fn)
 
 
-def sentence_counts(gold: Sequence[str], predicted: Sequence[str]) -> Counts:
+def sentence_counts(gold: Sequence[str], predicted: Sequence[str]) -> SpanCounts:
     """Compare the spans of one sentence's tags (IOB2 or IOBES, ill-formed ones too)."""
     right, found = set(spans_of(gold)), set(spans_of(predicted))
     tp = len(right & found)
-    return Counts(tp, len(found) - tp, len(right) - tp)
+    return SpanCounts(tp, len(found) - tp, len(right) - tp)
 
 
-def total(counts: Iterable[Counts]) -> Counts:
+def total(counts: Iterable[SpanCounts]) -> SpanCounts:
     """Summed counts; their ``f1`` is the micro average."""
-    return sum(counts, Counts())
+    return sum(counts, SpanCounts())
 
 
-def macro_f1(counts: Sequence[Counts]) -> float:
+def macro_f1(counts: Sequence[SpanCounts]) -> float:
     """Mean of the F1s of several corpora (Table 2, MA. AVG.)."""
     return sum(c.f1 for c in counts) / len(counts)
 
 
-def by_type(gold: Sequence[Sequence[str]], predicted: Sequence[Sequence[str]]) -> dict[str, Counts]:
-    """Counts per entity type over a split."""
-    counts: dict[str, Counts] = {}
+def by_type(gold: Sequence[Sequence[str]], predicted: Sequence[Sequence[str]]) -> dict[str, SpanCounts]:
+    """SpanCounts per entity type over a split."""
+    counts: dict[str, SpanCounts] = {}
     for right_tags, found_tags in zip(gold, predicted, strict=True):
         right, found = set(spans_of(right_tags)), set(spans_of(found_tags))
         for spans, kind in ((right & found, "tp"), (found - right, "fp"), (right - found, "fn")):
             for _, _, entity_type in spans:
-                counts[entity_type] = counts.get(entity_type, Counts()) + Counts(**{kind: 1})
+                counts[entity_type] = counts.get(entity_type, SpanCounts()) + SpanCounts(**{kind: 1})
     return dict(sorted(counts.items()))
 
 

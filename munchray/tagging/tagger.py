@@ -12,8 +12,8 @@ from munchray.seeds import seed_of
 from munchray.tagging.confidence import span_probabilities
 from munchray.tagging.crf import CRF
 from munchray.tagging.lstm import run_lstm
-from munchray.tagging.packing import Packing
-from munchray.tagging.products import linear
+from munchray.tagging.matmul import linear
+from munchray.tagging.packed_batch import PackedBatch
 
 
 class Tagger(nn.Module):
@@ -55,7 +55,7 @@ class Tagger(nn.Module):
                 torch.manual_seed(seed_of(seed, "weights", name))
                 module.reset_parameters()
 
-    def losses(self, features: Tensor, packing: Packing, tags: Tensor, corpora: Sequence[str]) -> Tensor:
+    def losses(self, features: Tensor, packing: PackedBatch, tags: Tensor, corpora: Sequence[str]) -> Tensor:
         """Negative log-likelihood of each sentence under its own corpus's head (Eq. 8, one term).
 
         Args:
@@ -79,12 +79,12 @@ class Tagger(nn.Module):
         return losses
 
     @torch.inference_mode()
-    def decode(self, features: Tensor, packing: Packing, corpus: str) -> list[list[str]]:
+    def decode(self, features: Tensor, packing: PackedBatch, corpus: str) -> list[list[str]]:
         """The best tags of each sentence by the head of ``corpus``. shapes as in `losses`."""
         return self._best_tags(self._emissions(features, packing, corpus), packing, corpus)
 
     @torch.inference_mode()
-    def find(self, features: Tensor, packing: Packing, corpus: str) -> list[list[tuple[Span, float]]]:
+    def find(self, features: Tensor, packing: PackedBatch, corpus: str) -> list[list[tuple[Span, float]]]:
         """The spans that the best tags of each sentence mean, each with its probability."""
         emissions = self._emissions(features, packing, corpus)
         found = [spans_of(tags) for tags in self._best_tags(emissions, packing, corpus)]
@@ -92,17 +92,17 @@ class Tagger(nn.Module):
         probabilities = span_probabilities(crf, names, emissions, packing, found)
         return [list(zip(*both, strict=True)) for both in zip(found, probabilities, strict=True)]
 
-    def encode(self, features: Tensor, packing: Packing, precision: torch.dtype = torch.float32) -> Tensor:
+    def encode(self, features: Tensor, packing: PackedBatch, precision: torch.dtype = torch.float32) -> Tensor:
         """Shared representation of each token (Eq. 1-3). shape: (tokens, 2 * hidden_size)"""
         kept = self._drop_features(self._drop_words(features), packing)
         hidden = run_lstm(self.lstm, linear(self.reproject, kept, precision), packing, precision)
         return self._drop_features(hidden, packing)
 
-    def _emissions(self, features: Tensor, packing: Packing, corpus: str) -> Tensor:
+    def _emissions(self, features: Tensor, packing: PackedBatch, corpus: str) -> Tensor:
         scores: Tensor = self._head(corpus).linear(self.encode(features, packing))
         return scores
 
-    def _best_tags(self, emissions: Tensor, packing: Packing, corpus: str) -> list[list[str]]:
+    def _best_tags(self, emissions: Tensor, packing: PackedBatch, corpus: str) -> list[list[str]]:
         path, names = self._head(corpus).crf.decode(emissions, packing), self.tag_sets[corpus]
         return [[names[tag] for tag in tags] for tags in packing.unpack(path)]
 
@@ -117,7 +117,7 @@ class Tagger(nn.Module):
             return features
         return features * features.new_empty(len(features), 1).bernoulli_(1 - self.word_dropout)
 
-    def _drop_features(self, values: Tensor, packing: Packing) -> Tensor:
+    def _drop_features(self, values: Tensor, packing: PackedBatch) -> Tensor:
         """Zero the same features at every token of a sentence (variational dropout, Gal and Ghahramani 2016)."""
         if not self.training or self.locked_dropout == 0:
             return values

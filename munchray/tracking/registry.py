@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from munchray.tracking import mlflow_door  # sets MLflow's variables, so it comes first
+from munchray.tracking import mlflow_client  # sets MLflow's variables, so it comes first
 
 # isort: split
 import mlflow
@@ -19,7 +19,7 @@ from munchray import __version__
 from munchray.errors import InputError, Problem, WorkError
 from munchray.files import digest, file_digest
 from munchray.models import served
-from munchray.models.export import Trained, export
+from munchray.models.export import TrainedModel, export
 from munchray.settings import Job, load_job
 from munchray.tracking.tracker import PARENT, SEARCH, TRAINING, TRIAL
 
@@ -70,7 +70,7 @@ class Registry:
         self.uri = uri
         self._where = where
         with self._explained():
-            mlflow_door.check_uri(uri, must_exist=True)
+            mlflow_client.check_uri(uri, must_exist=True)
             self._client = MlflowClient(tracking_uri=uri, registry_uri=uri)
 
     def origin_of(self, run_id: str) -> Origin:
@@ -89,7 +89,7 @@ class Registry:
                 path = self._client.download_artifacts(search_run, "job.json", folder)
                 return Origin(load_job(Path(path)), trial, tags.get(TRAINING))  # JSON is YAML
 
-    def register(self, name: str, trained: Trained, run_tags: Mapping[str, str], card: str) -> Registered:
+    def register(self, name: str, trained: TrainedModel, run_tags: Mapping[str, str], card: str) -> Registered:
         """Make a model the champion of its name: a new version, unless these very weights have one.
 
         Args:
@@ -99,14 +99,14 @@ class Registry:
         Raises:
             InputError: the store does not work, or has no such run.
         """
-        mark = _mark(trained)
+        digest = _weights_digest(trained)
         with self._explained():
-            version = self._version_with(name, mark)
+            version = self._version_with(name, digest)
             new = version is None
             if version is None:
                 run_id = self._run_with(run_tags)
                 self._keep(run_id, trained, card)
-                version = self._make_version(name, run_id, {**run_tags, WEIGHTS: mark}, card)
+                version = self._make_version(name, run_id, {**run_tags, WEIGHTS: digest}, card)
             self._client.set_registered_model_alias(name, CHAMPION, version)
         return Registered(name, version, new)
 
@@ -120,9 +120,9 @@ class Registry:
             raise InputError(Problem(f"run {run_id}", f"no such run in {self.uri}", fix=fix)) from None
         return tags
 
-    def _version_with(self, name: str, mark: str) -> str | None:
+    def _version_with(self, name: str, digest: str) -> str | None:
         versions = self._client.search_model_versions(f"name = '{name}'")
-        return next((str(version.version) for version in versions if version.tags.get(WEIGHTS) == mark), None)
+        return next((str(version.version) for version in versions if version.tags.get(WEIGHTS) == digest), None)
 
     def _run_with(self, tags: Mapping[str, str]) -> str:
         """The run that carries all these tags and, of a search, is its own."""
@@ -134,7 +134,7 @@ class Registry:
             raise InputError(Problem(self._where, f"{self.uri} has no run of this search", "the store it wrote to"))
         return str(wanted[0])
 
-    def _keep(self, run_id: str, trained: Trained, card: str) -> None:
+    def _keep(self, run_id: str, trained: TrainedModel, card: str) -> None:
         """Write the model as MLflow wants it, and make it an artifact of the run."""
         with TemporaryDirectory() as folder:
             bundle, packed = Path(folder, "bundle"), Path(folder, FOLDER)
@@ -166,9 +166,9 @@ class Registry:
         except Exception as error:  # MLflow and its stores raise all kinds
             line = (str(error).strip() or type(error).__name__).splitlines()[0][:300]
             found = f"'{self.uri}' does not work: {line}"
-            raise InputError(Problem(self._where, found, fix=mlflow_door.FIX)) from error
+            raise InputError(Problem(self._where, found, fix=mlflow_client.FIX)) from error
 
 
-def _mark(trained: Trained) -> str:
+def _weights_digest(trained: TrainedModel) -> str:
     """Equal for models that tag equally."""
     return digest(file_digest(trained.folder / "weights.safetensors"), *(e.fingerprint for e in trained.embedders))

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from munchray.orders import order_text
 
 if TYPE_CHECKING:  # it imports MLflow, which takes seconds
-    from munchray.tracking.mlflow_door import Store
+    from munchray.tracking.mlflow_client import MLflowStore
 
 NOTE = "mlflow.note.content"
 SHORT = {"learning_rate": "lr", "batch_size": "bs"}  # as run names show them
@@ -104,7 +104,7 @@ class Run:
             self.points += points
             self.steps.add(step)
 
-    def write(self, store: Store) -> None:
+    def write(self, store: MLflowStore) -> None:
         """Write everything; what a failing store has taken by then is not written again."""
         while self.params or self.tags or self.points:
             self._write_batch(store)
@@ -116,7 +116,7 @@ class Run:
             store.set_status(self.run_id, status, self.ended)
             self.written_status = status
 
-    def catch_up(self, store: Store) -> None:
+    def catch_up(self, store: MLflowStore) -> None:
         """Leave out what the run has from an earlier process: MLflow takes no parameter twice."""
         params, logged = store.has(self.run_id)
         with self.lock:
@@ -125,7 +125,7 @@ class Run:
             self.steps |= {step for _, step in logged}
             self.caught_up = True
 
-    def _write_batch(self, store: Store) -> None:
+    def _write_batch(self, store: MLflowStore) -> None:
         with self.lock:
             points = self.points[:POINTS_A_CALL]
             params = dict(islice(self.params.items(), PARAMS_A_CALL))

@@ -1,7 +1,7 @@
 """What MLflow keeps of a search: a run for the search, a child run per trial, curves, and the best model.
 
 Only the process that leads the search writes, on a thread of its own every two seconds, so that no trial waits for a
-database. Runs carry the tags ``munchray.search`` and ``munchray.trial``, by which a resumed search finds and continues
+database. Runs carry the tags ``munchray.tuning`` and ``munchray.trial``, by which a resumed search finds and continues
 them, or ``munchray.training`` where they tell of trainings that came after the search. Once a search has started, a
 store that fails never stops it: what could not be written stays in memory and is tried again. What never arrived can
 be said again later, by whoever leads the search then: what the store has is not repeated.
@@ -25,9 +25,9 @@ from munchray.errors import InputError, Problem
 from munchray.tracking.runs import Key, Run, error_note, run_name
 
 if TYPE_CHECKING:  # importing MLflow takes seconds
-    from munchray.tracking.mlflow_door import Store
+    from munchray.tracking.mlflow_client import MLflowStore
 
-SEARCH, TRIAL, TRAINING = "munchray.search", "munchray.trial", "munchray.training"
+SEARCH, TRIAL, TRAINING = "munchray.tuning", "munchray.trial", "munchray.training"
 PARENT, NAME = "mlflow.parentRunId", "mlflow.runName"
 ENDED = ("FINISHED", "FAILED")  # KILLED trials go on
 SQLITE = "sqlite:///"
@@ -70,7 +70,7 @@ class Tracker:
         self._retry_at = 0.0
         self._error = ""
         self._ahead: _Ahead | None = None
-        self._store: Store | None = None
+        self._store: MLflowStore | None = None
 
     def get_ready(self) -> None:
         """Do in the background what takes seconds and `start_search` would do otherwise; writes nothing yet."""
@@ -86,10 +86,10 @@ class Tracker:
             return
         if self._ahead:
             self._ahead.put_in_place()
-        from munchray.tracking import mlflow_door
+        from munchray.tracking import mlflow_client
 
         with self._explained():
-            store = mlflow_door.Store(self.uri, self._experiment, self._artifacts)
+            store = mlflow_client.MLflowStore(self.uri, self._experiment, self._artifacts)
             store.tag_experiment(SEARCH, self._search_id)
             self._store = store
 
@@ -240,7 +240,7 @@ class Tracker:
         return run_id
 
     @property
-    def _opened_store(self) -> Store:
+    def _opened_store(self) -> MLflowStore:
         assert self._store is not None, "start_search comes first"
         return self._store
 
@@ -253,7 +253,7 @@ class Tracker:
     @contextlib.contextmanager
     def _explained(self) -> Iterator[None]:
         """MLflow and its stores raise all kinds; each means that this URI does not work."""
-        from munchray.tracking import mlflow_door
+        from munchray.tracking import mlflow_client
 
         try:
             yield
@@ -261,7 +261,7 @@ class Tracker:
             raise
         except Exception as error:
             found = f"'{self.uri}' does not work: {_cause(error)}"
-            raise InputError(Problem("tracking_uri", found, fix=mlflow_door.advice(error))) from error
+            raise InputError(Problem("tracking_uri", found, fix=mlflow_client.advice(error))) from error
 
     def _find_runs(self) -> None:
         """Learn of the runs that this search has in the store."""
@@ -294,11 +294,11 @@ class _Ahead:
         self._folder.cleanup()
 
     def _make(self) -> None:
-        from munchray.tracking import mlflow_door
+        from munchray.tracking import mlflow_client
 
         if self._target and not self._target.exists():
             with contextlib.suppress(Exception):
-                mlflow_door.make_database(self._made)
+                mlflow_client.make_database(self._made)
 
 
 def _copy_unless_there(source: Path, target: Path) -> None:

@@ -37,7 +37,7 @@ class Batch(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Material:
+class BatchSource:
     """What a curriculum draws from.
 
     Args:
@@ -98,95 +98,95 @@ class Stage:
         return self.make_epochs()
 
 
-def stages(regime: str, main: str, auxiliaries: Sequence[str], material: Material) -> list[Stage]:
+def stages(regime: str, main: str, auxiliaries: Sequence[str], source: BatchSource) -> list[Stage]:
     """The stages of a regime (paper, sections 2 and 3).
 
     Args:
         regime: one of `REGIMES`.
         main: the main corpus.
         auxiliaries: the auxiliaries, in order where the regime has one.
-        material: sentences to draw from.
+        source: sentences to draw from.
     """
-    return REGIMES[regime](main, tuple(auxiliaries), material)
+    return REGIMES[regime](main, tuple(auxiliaries), source)
 
 
-def single_task(main: str, _: tuple[str, ...], material: Material) -> list[Stage]:
+def single_task(main: str, _: tuple[str, ...], source: BatchSource) -> list[Stage]:
     """Main batches only."""
 
     def epochs() -> Iterator[list[Batch]]:
         for epoch in itertools.count():
-            yield main_epoch(main, material, "single_task", epoch)
+            yield main_epoch(main, source, "single_task", epoch)
 
     return [Stage((), "single_task", epochs)]
 
 
-def multi_task(main: str, auxiliaries: tuple[str, ...], material: Material) -> list[Stage]:
+def multi_task(main: str, auxiliaries: tuple[str, ...], source: BatchSource) -> list[Stage]:
     """All batches of all corpora shuffled, each of one corpus; every corpus counts alike (Eq. 9)."""
     corpora = (main, *auxiliaries)
 
     def epochs() -> Iterator[list[Batch]]:
         for epoch in itertools.count():
             batches = [
-                Batch(pairs, True) for corpus in corpora for pairs in material.one_pass((corpus,), "multi_task", epoch)
+                Batch(pairs, True) for corpus in corpora for pairs in source.one_pass((corpus,), "multi_task", epoch)
             ]
-            shuffled = generator(material.seed, "multi_task", *corpora, epoch).permutation(len(batches))
+            shuffled = generator(source.seed, "multi_task", *corpora, epoch).permutation(len(batches))
             yield [batches[i] for i in shuffled]
 
     return [Stage(auxiliaries, "multi_task", epochs)]
 
 
-def single_aux(main: str, auxiliaries: tuple[str, ...], material: Material) -> list[Stage]:
+def single_aux(main: str, auxiliaries: tuple[str, ...], source: BatchSource) -> list[Stage]:
     """Algorithm 1: Stack with one auxiliary."""
     (auxiliary,) = auxiliaries
-    return stack(main, (auxiliary,), material)
+    return stack(main, (auxiliary,), source)
 
 
-def concatenation(main: str, auxiliaries: tuple[str, ...], material: Material) -> list[Stage]:
+def concatenation(main: str, auxiliaries: tuple[str, ...], source: BatchSource) -> list[Stage]:
     """Algorithm 2: single_aux with the auxiliaries joined, so that a batch mixes corpora."""
-    return [auxiliary_stage(main, auxiliaries, auxiliaries, "concatenation", material)]
+    return [auxiliary_stage(main, auxiliaries, auxiliaries, "concatenation", source)]
 
 
-def iteration(main: str, auxiliaries: tuple[str, ...], material: Material) -> list[Stage]:
+def iteration(main: str, auxiliaries: tuple[str, ...], source: BatchSource) -> list[Stage]:
     """Algorithm 3: an epoch is one pass of the main corpus *per auxiliary*, in order."""
 
     def epochs() -> Iterator[list[Batch]]:
-        streams = {name: material.stream((name,), "iteration") for name in auxiliaries}
+        streams = {name: source.stream((name,), "iteration") for name in auxiliaries}
         for epoch in itertools.count():
             yield [
                 batch
                 for name in auxiliaries
-                for batch in alternate(streams[name], main_epoch(main, material, "iteration", epoch, name))
+                for batch in alternate(streams[name], main_epoch(main, source, "iteration", epoch, name))
             ]
 
     return [Stage(auxiliaries, "iteration", epochs)]
 
 
-def stack(main: str, auxiliaries: tuple[str, ...], material: Material) -> list[Stage]:
+def stack(main: str, auxiliaries: tuple[str, ...], source: BatchSource) -> list[Stage]:
     """Algorithm 4: a full convergence per auxiliary, in order."""
     prefixes = [auxiliaries[: n + 1] for n in range(len(auxiliaries))]
-    trained = [auxiliary_stage(main, prefix, prefix[-1:], " > ".join(prefix), material) for prefix in prefixes]
+    trained = [auxiliary_stage(main, prefix, prefix[-1:], " > ".join(prefix), source) for prefix in prefixes]
     return [replace(stage, reusable=True) for stage in trained]
 
 
-REGIMES: Mapping[str, Callable[[str, tuple[str, ...], Material], list[Stage]]] = {
+REGIMES: Mapping[str, Callable[[str, tuple[str, ...], BatchSource], list[Stage]]] = {
     regime.__name__: regime for regime in (single_task, multi_task, single_aux, concatenation, iteration, stack)
 }
 
 
-def auxiliary_stage(main: str, used: tuple[str, ...], current: tuple[str, ...], key: str, material: Material) -> Stage:
+def auxiliary_stage(main: str, used: tuple[str, ...], current: tuple[str, ...], key: str, source: BatchSource) -> Stage:
     """Auxiliary batches from ``current`` alternating with one pass of the main corpus an epoch."""
 
     def epochs() -> Iterator[list[Batch]]:
-        stream = material.stream(current, key)
+        stream = source.stream(current, key)
         for epoch in itertools.count():
-            yield list(alternate(stream, main_epoch(main, material, key, epoch)))
+            yield list(alternate(stream, main_epoch(main, source, key, epoch)))
 
     return Stage(used, key, epochs)
 
 
-def main_epoch(main: str, material: Material, *scope: object) -> list[Batch]:
+def main_epoch(main: str, source: BatchSource, *scope: object) -> list[Batch]:
     """Every main sentence once."""
-    return [Batch(pairs, True) for pairs in material.one_pass((main,), *scope)]
+    return [Batch(pairs, True) for pairs in source.one_pass((main,), *scope)]
 
 
 def alternate(auxiliary: Iterator[tuple[Pair, ...]], main: Iterable[Batch]) -> Iterator[Batch]:

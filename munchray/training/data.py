@@ -18,7 +18,7 @@ from munchray.errors import WorkError
 from munchray.features import store
 from munchray.files import digest
 from munchray.settings import TrialSettings
-from munchray.storage.place import Place
+from munchray.storage.path import StoragePath
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ class DataSpec:
     sources: Mapping[str, CorpusSource]
     limits: Mapping[str, int | None]
     embeddings: tuple[str, ...]
-    store: Place
+    store: StoragePath
     contents: Mapping[str, str]
     splits: Mapping[str, tuple[str, ...]]
     tests: Mapping[str, str] = field(default_factory=dict)
@@ -95,7 +95,7 @@ class DataSpec:
         """Of all text, tags and embeddings: a trial's result depends on nothing else but its settings."""
         return digest(*(f"{name}={value}" for name, value in sorted(self.contents.items())), *self.embeddings)
 
-    def marks(self) -> dict[str, str]:
+    def fingerprints(self) -> dict[str, str]:
         """Fingerprints of each corpus's text, tags and features."""
         return {name: digest(contents, *self.embeddings) for name, contents in self.contents.items()}
 
@@ -109,7 +109,7 @@ class DataSpec:
         Raises:
             WorkError: a corpus or the feature store is not what it was when the job was prepared.
         """
-        names, marks = (settings.main, *settings.auxiliaries), self.marks()
+        names, fingerprints = (settings.main, *settings.auxiliaries), self.fingerprints()
         opened = {name: self._open(name, settings.tag_scheme) for name in names}
         train = {name: splits["train"] for name, (splits, _) in opened.items()}
         dev = {name: splits["dev"] for name, (splits, _) in opened.items() if "dev" in splits}
@@ -119,7 +119,7 @@ class DataSpec:
             train=train,
             dev=dev,
             tag_sets={name: tags for name, (_, tags) in opened.items()},
-            fingerprints={name: marks[name] for name in names},
+            fingerprints={name: fingerprints[name] for name in names},
         )
 
     def open_test(self, corpus: str) -> Split:

@@ -15,7 +15,7 @@ from munchray.errors import InputError, Problem
 from munchray.features import store
 from munchray.features.sources import Embedder, EmbeddingSpec, parse_embedding, sources_of
 from munchray.settings import Job
-from munchray.storage.place import Place
+from munchray.storage.path import StoragePath
 from munchray.training.data import DataSpec, content_digest
 
 
@@ -79,7 +79,7 @@ def prepare(job: Job, progress: Callable[[str], None], inputs: Inputs | None = N
     """
     inputs = inputs or read_inputs(job)
     sources, corpora = inputs.sources, inputs.corpora
-    features = job.feature_place
+    features = job.feature_storage
     embedders = sources_of(inputs.specs, functools.partial(_training_text, corpora), features / "embedders", progress)
     for name, texts in corpora.items():
         for split, sentences in texts.items():
@@ -89,9 +89,9 @@ def prepare(job: Job, progress: Callable[[str], None], inputs: Inputs | None = N
         progress(f"features of {name}/test")
         store.build([s.tokens for s in sentences], embedders, features, progress)
     contents = {name: content_digest(texts) for name, texts in corpora.items()}
-    marks = tuple(embedder.fingerprint for embedder in embedders)
+    fingerprints = tuple(embedder.fingerprint for embedder in embedders)
     tests = {name: content_digest({"test": sentences}) for name, sentences in inputs.tests.items()}
-    return DataSpec(sources, _limits(job), marks, features, contents, _splits_of(job), tests)
+    return DataSpec(sources, _limits(job), fingerprints, features, contents, _splits_of(job), tests)
 
 
 def open_embedders(job: Job, progress: Callable[[str], None]) -> list[Embedder]:
@@ -108,16 +108,19 @@ def open_embedders(job: Job, progress: Callable[[str], None]) -> list[Embedder]:
     def training_text() -> list[Sequence[str]]:
         return _training_text(read_inputs(job).corpora)
 
-    return [source.open() for source in sources_of(specs, training_text, job.feature_place / "embedders", progress)]
+    return [source.open() for source in sources_of(specs, training_text, job.feature_storage / "embedders", progress)]
 
 
 def _unwritable(job: Job) -> Iterator[Problem]:
     """Folders of a job in which nothing can be written; none is made now."""
-    for key, place in (("storage", job.place), *((("features", job.feature_place),) if job.features else ())):
-        if place.remote:
-            yield from _unreachable(place)
+    for key, storage in (
+        ("storage", job.storage_path),
+        *((("features", job.feature_storage),) if job.features else ()),
+    ):
+        if storage.remote:
+            yield from _unreachable(storage)
             continue
-        folder = place.folder
+        folder = storage.folder
         there = next(above for above in (folder, *folder.parents) if above.exists())
         if not there.is_dir():
             yield Problem(f"job {job.name}", f"{key} is {folder}, but {there} is a file", "a folder")
@@ -126,9 +129,9 @@ def _unwritable(job: Job) -> Iterator[Problem]:
             yield Problem(f"job {job.name}", f"{key} is {folder}, but {there} cannot be written", fix=fix)
 
 
-def _unreachable(place: Place) -> Iterator[Problem]:
+def _unreachable(storage: StoragePath) -> Iterator[Problem]:
     try:
-        place.check(writable=True)
+        storage.check(writable=True)
     except InputError as error:
         yield from error.problems
 
@@ -196,10 +199,10 @@ def _load_tests(
 
 
 def _load(source: CorpusSource, split: str, limit: int | None, texts: Texts) -> tuple[Sentence, ...]:
-    place = (source, split, limit)
-    if place not in texts:
-        texts[place] = load_split(source, split, limit)
-    return texts[place]
+    key = (source, split, limit)
+    if key not in texts:
+        texts[key] = load_split(source, split, limit)
+    return texts[key]
 
 
 def _check_types(name: str, splits: Mapping[str, Sequence[Sentence]]) -> None:

@@ -15,8 +15,8 @@ from torch import Tensor
 from munchray.errors import WorkError
 from munchray.seeds import seed_of
 from munchray.settings import TrialSettings
-from munchray.tagging.packing import Packing
-from munchray.tagging.scoring import Counts, sentence_counts
+from munchray.tagging.packed_batch import PackedBatch
+from munchray.tagging.scoring import SpanCounts, sentence_counts
 from munchray.tagging.tagger import Tagger
 from munchray.training.curriculum import Batch, Pair
 from munchray.training.data import Split
@@ -101,7 +101,7 @@ def _descend(parameters: Sequence[Tensor], learning_rate: float) -> None:
 
 def assemble(
     pairs: Sequence[Pair], splits: dict[str, Split], device: torch.device
-) -> tuple[Tensor, Packing, Tensor, list[str]]:
+) -> tuple[Tensor, PackedBatch, Tensor, list[str]]:
     """The sentences of a batch as tensors.
 
     Returns:
@@ -110,7 +110,7 @@ def assemble(
     """
     corpora = [corpus for corpus, _ in pairs]
     numbers = np.array([number for _, number in pairs])
-    packing = Packing([splits[corpus].lengths[number] for corpus, number in pairs], device)
+    packing = PackedBatch([splits[corpus].lengths[number] for corpus, number in pairs], device)
     features = np.empty((len(packing.sentences), splits[corpora[0]].features.width), np.float16)
     tags = np.empty(len(features), np.int64)
     for corpus in dict.fromkeys(corpora):
@@ -134,7 +134,7 @@ def predict(tagger: Tagger, split: Split, corpus: str) -> list[list[str]]:
     device = next(tagger.parameters()).device
     tags: list[list[str]] = [[] for _ in split.lengths]
     for chosen in _decoding_batches(split.lengths):
-        packing = Packing(split.lengths[chosen], device)
+        packing = PackedBatch(split.lengths[chosen], device)
         features = split.features.tokens(chosen[packing.sentences], packing.positions)
         for i, path in zip(chosen, tagger.decode(_on(device, features).float(), packing, corpus), strict=True):
             tags[i] = path
@@ -148,7 +148,7 @@ def _decoding_batches(lengths: np.ndarray) -> list[np.ndarray]:
     return [chosen for chosen in np.split(by_length, np.flatnonzero(np.diff(batch)) + 1) if len(chosen)]
 
 
-def score(tagger: Tagger, split: Split, corpus: str) -> list[Counts]:
+def score(tagger: Tagger, split: Split, corpus: str) -> list[SpanCounts]:
     """Exact-span counts of each sentence of a split."""
     predicted = predict(tagger, split, corpus)
     return [sentence_counts(gold, found) for gold, found in zip(split.tags, predicted, strict=True)]

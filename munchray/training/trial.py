@@ -3,7 +3,7 @@
 Everything a trial leaves lies in its folder, so that whatever dies, it goes on from there:
 
     settings.json   what was trained        epochs.jsonl   one line an epoch
-    checkpoint/     weights and place        model/         the trained tagger
+    checkpoint/     weights and state        model/         the trained tagger
     result.json     written last: the trial is finished
 """
 
@@ -30,10 +30,12 @@ from munchray.tagging import weights
 from munchray.tagging.scoring import total
 from munchray.tagging.tagger import Tagger
 from munchray.training import loop
-from munchray.training.curriculum import Batch, Material, Stage, stages
+from munchray.training.curriculum import Batch, BatchSource, Stage, stages
 from munchray.training.data import TrialData
+from munchray.training.lr_scheduler import LRScheduler
 from munchray.training.machine import check_precision
-from munchray.training.record import (
+from munchray.training.stage_cache import CachedStage, StageCache
+from munchray.training.trial_results import (
     EpochReport,
     StageResult,
     TrialResult,
@@ -42,8 +44,6 @@ from munchray.training.record import (
     write_epochs,
     write_result,
 )
-from munchray.training.schedule import Schedule
-from munchray.training.stages import KeptStage, StageStore
 
 
 def run_trial(
@@ -52,7 +52,7 @@ def run_trial(
     folder: Path,
     *,
     device: str = "cpu",
-    stage_store: StageStore | None = None,
+    stage_cache: StageCache | None = None,
     checkpoint_minutes: float = math.inf,
     report: Callable[[EpochReport], None] = lambda _: None,
     tick: Callable[[], None] = lambda: None,
@@ -65,7 +65,7 @@ def run_trial(
     the stage store held.
 
     Args:
-        stage_store: stages of Stack and single_aux are taken from it if they are there, and left in it.
+        stage_cache: stages of Stack and single_aux are taken from it if they are there, and left in it.
         checkpoint_minutes: between checkpoints inside a stage, what a crash may cost; every stage ends with one.
         report: called after every epoch of this process, from a checkpoint on.
         tick: called after every update, and while another process trains a stage that this one needs.
@@ -82,7 +82,7 @@ def run_trial(
     check_precision(settings.precision, device)
     described = settings.model_dump(mode="json")
     patiently(lambda: write_json(folder / "settings.json", described), warn, tick)
-    run = _Run(settings, data, folder, device, stage_store, checkpoint_minutes, report, tick, keep, warn)
+    run = _Run(settings, data, folder, device, stage_cache, checkpoint_minutes, report, tick, keep, warn)
     for stage in run.stages_left():
         run.pass_stage(stage)
     return run.finish()
@@ -112,14 +112,14 @@ def stage_key(settings: TrialSettings, data: TrialData, stage: Stage, device: st
 
 @dataclass
 class _Progress:
-    """The place of a running trial: finished epochs, and the schedule of the stage it is in.
+    """The state of a running trial: finished epochs, and the schedule of the stage it is in.
 
     Args:
         stage: how many stages are behind.
     """
 
     stage: int
-    schedule: Schedule
+    schedule: LRScheduler
     reports: list[EpochReport]
     stage_results: list[StageResult]
 
@@ -137,7 +137,7 @@ class _Run:
         data: TrialData,
         folder: Path,
         device: str,
-        stage_store: StageStore | None,
+        stage_cache: StageCache | None,
         checkpoint_minutes: float,
         report: Callable[[EpochReport], None],
         tick: Callable[[], None],
@@ -145,7 +145,7 @@ class _Run:
         warn: Callable[[str], None],
     ) -> None:
         self._settings, self._data, self._folder, self._device = settings, data, folder, device
-        self._store, self._report, self._tick, self._keep = stage_store, report, tick, keep
+        self._store, self._report, self._tick, self._keep = stage_cache, report, tick, keep
         self._warn = warn
         self._interval = 60 * checkpoint_minutes
         self._tagger = new_tagger(settings, data).to(device)
@@ -156,8 +156,8 @@ class _Run:
         """The stages from the checkpoint on."""
         settings = self._settings
         lengths = {name: split.lengths.tolist() for name, split in self._data.train.items()}
-        material = Material(lengths, settings.batch_size, settings.batching, settings.seed)
-        return stages(settings.regime, settings.main, settings.auxiliaries, material)[self._progress.stage :]
+        source = BatchSource(lengths, settings.batch_size, settings.batching, settings.seed)
+        return stages(settings.regime, settings.main, settings.auxiliaries, source)[self._progress.stage :]
 
     def pass_stage(self, stage: Stage) -> None:
         """Train a stage, or take it from the store."""
@@ -171,7 +171,7 @@ class _Run:
             progress.stage_results.append(
                 StageResult(stage.auxiliaries, last.dev_f1, last.updates, reused=kept is not None)
             )
-            progress.stage, progress.schedule = progress.stage + 1, Schedule.begin(self._settings)
+            progress.stage, progress.schedule = progress.stage + 1, LRScheduler.begin(self._settings)
             self._save()
             if kept is None and self._store and stage.reusable:
                 self._publish(stage, self._store)
@@ -235,12 +235,12 @@ class _Run:
         dev = total(loop.score(self._tagger, self._data.dev[main], main))
         return dev.precision, dev.recall, dev.f1
 
-    def _turn(self, stage: Stage) -> AbstractContextManager[KeptStage | None]:
+    def _turn(self, stage: Stage) -> AbstractContextManager[CachedStage | None]:
         if self._store is None or not stage.reusable:
             return contextlib.nullcontext()
-        return self._store.turn(stage_key(self._settings, self._data, stage, self._device), self._tick)
+        return self._store.get_or_lock(stage_key(self._settings, self._data, stage, self._device), self._tick)
 
-    def _adopt(self, kept: KeptStage, stage: Stage) -> None:
+    def _adopt(self, kept: CachedStage, stage: Stage) -> None:
         """Go on as if the stage had been trained here; what was trained of it before an interruption goes."""
         progress = self._progress
         weights.load(self._tagger, kept.weights, (self._settings.main, *stage.auxiliaries))
@@ -251,7 +251,7 @@ class _Run:
         for report in reports:
             self._report(report)
 
-    def _publish(self, stage: Stage, store: StageStore) -> None:
+    def _publish(self, stage: Stage, store: StageCache) -> None:
         settings, progress = self._settings, self._progress
         corpora = (settings.main, *stage.auxiliaries)
         record = {
@@ -266,16 +266,16 @@ class _Run:
     def _begin(self) -> _Progress:
         """From the checkpoint if there is a whole one, else from the start."""
         checkpoint = self._folder / "checkpoint"
-        if not (checkpoint / "place.json").exists():
+        if not (checkpoint / "progress.json").exists():
             (self._folder / "epochs.jsonl").unlink(missing_ok=True)
-            return _Progress(0, Schedule.begin(self._settings), [], [])
+            return _Progress(0, LRScheduler.begin(self._settings), [], [])
         weights.load(self._tagger, checkpoint / "weights.safetensors")
-        place = read_json(checkpoint / "place.json")
+        state = read_json(checkpoint / "progress.json")
         progress = _Progress(
-            place["stage"],
-            Schedule.resume(self._settings, place["schedule"]),
-            [EpochReport(**report) for report in place["reports"]],
-            [StageResult(**{**s, "auxiliaries": tuple(s["auxiliaries"])}) for s in place["stage_results"]],
+            state["stage"],
+            LRScheduler.resume(self._settings, state["schedule"]),
+            [EpochReport(**report) for report in state["reports"]],
+            [StageResult(**{**s, "auxiliaries": tuple(s["auxiliaries"])}) for s in state["stage_results"]],
         )
         # Epochs after the checkpoint are trained again, so their lines go.
         self._write(lambda: write_epochs(self._folder, progress.reports))
@@ -295,10 +295,10 @@ class _Run:
         with written_aside(self._folder / "checkpoint") as aside:
             aside.mkdir()
             weights.save(self._tagger, aside / "weights.safetensors")
-            place = {
+            state = {
                 "stage": progress.stage,
                 "schedule": progress.schedule.state(),
                 "reports": [dataclasses.asdict(report) for report in progress.reports],
                 "stage_results": [dataclasses.asdict(result) for result in progress.stage_results],
             }
-            write_json(aside / "place.json", place)
+            write_json(aside / "progress.json", state)

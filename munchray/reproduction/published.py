@@ -1,0 +1,93 @@
+"""What other papers report, read from ``published.yaml``; scores in percent."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from munchray.settings.yaml_source import read_document
+
+Cell = tuple[int, float]
+"""Batch size and learning rate."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """Test F1 of one model by corpus, and its averages as printed."""
+
+    f1: Mapping[str, float]
+    macro: float
+    micro: float
+
+    def macro_over(self, corpora: Sequence[str]) -> float | None:
+        """Mean over some corpora, if all of them are the paper's."""
+        return fmean(self.f1[name] for name in corpora) if set(corpora) <= self.f1.keys() else None
+
+
+@dataclass(frozen=True)
+class DevTable:
+    """Table 3: dev F1 on ``main`` by row and (batch size, learning rate).
+
+    Args:
+        single_aux: by auxiliary.
+        sorted_models: by model.
+        chosen: for each sorted model the setting that the paper chose and the order that it prints for it.
+    """
+
+    main: str
+    single_aux: Mapping[str, Mapping[Cell, float]]
+    sorted_models: Mapping[str, Mapping[Cell, float]]
+    chosen: Mapping[str, tuple[Cell, tuple[str, ...]]]
+
+
+@dataclass(frozen=True)
+class Earlier:
+    """A row of Table 6: an earlier system, and averages over the tasks that it has."""
+
+    f1: Mapping[str, float]
+    macro: float
+    iteration: float
+    stack: float
+    source: str
+
+
+@dataclass(frozen=True)
+class Published:
+    """Tables 2 to 4 and 6 of the paper; ``models`` holds Tables 2 and 4."""
+
+    corpora: tuple[str, ...]
+    models: Mapping[str, Row]
+    dev: DevTable
+    earlier: Mapping[str, Earlier]
+
+
+@cache
+def published() -> Published:
+    """All figures."""
+    values = read_document(Path(__file__).with_name("published.yaml"), "file of published figures").values
+    corpora = tuple(values["corpora"])
+    rows = {**values["table_2"], **values["table_4"]}
+    models = {
+        name: Row(dict(zip(corpora, row["f1"], strict=True)), row["macro"], row["micro"]) for name, row in rows.items()
+    }
+    earlier = {name: Earlier(**row) for name, row in values["table_6"].items()}
+    return Published(corpora, models, _dev_table(values["table_3"]), earlier)
+
+
+def _dev_table(values: Mapping[str, Any]) -> DevTable:
+    cells: list[Cell] = [(size, rate) for size, rate in values["cells"]]
+    chosen = {name: (tuple(each["cell"]), tuple(each["order"])) for name, each in values["chosen"].items()}
+
+    def by_cell(scores: Sequence[float]) -> dict[Cell, float]:
+        return dict(zip(cells, scores, strict=True))
+
+    return DevTable(
+        main=values["main"],
+        single_aux={name: by_cell(scores) for name, scores in values["single_aux"].items()},
+        sorted_models={name: by_cell(values[name]) for name in chosen},
+        chosen=chosen,
+    )

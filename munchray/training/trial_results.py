@@ -1,0 +1,126 @@
+"""What a trial says about itself: its curve, its stages, its result; and the files that hold them."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from munchray.disk import appended_whole
+from munchray.errors import WorkError
+from munchray.files import read_json, write_json, written_aside
+from munchray.tagging.scoring import SpanCounts
+
+
+@dataclass(frozen=True)
+class EpochReport:
+    """One line of a trial's curve. Scores in percent; ``epoch``, ``updates`` and ``seconds`` count over all stages.
+
+    Dev scores are not a number where the trial trains on dev.
+    """
+
+    epoch: int
+    stage: int
+    stage_name: str
+    stage_epoch: int
+    updates: int
+    learning_rate: float
+    train_loss: float
+    dev_precision: float
+    dev_recall: float
+    dev_f1: float
+    tokens_per_second: float
+    clipped_share: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class StageResult:
+    """Score of the main dev split when a stage had converged.
+
+    Args:
+        auxiliaries: those used up to and including this stage.
+        updates: over all stages so far.
+        reused: taken from the stage store instead of trained.
+    """
+
+    auxiliaries: tuple[str, ...]
+    dev_f1: float
+    updates: int
+    reused: bool = False
+
+
+@dataclass(frozen=True)
+class TrialResult:
+    """What a finished trial is worth.
+
+    Args:
+        dev: counts on the dev split, of each corpus that the regime scores; none where the trial trains on dev.
+        dev_sentences: counts of each sentence of the main dev split.
+        weights_digest: equal for equal weights, bit for bit.
+    """
+
+    dev: dict[str, SpanCounts]
+    dev_sentences: list[SpanCounts]
+    stages: list[StageResult]
+    updates: int
+    seconds: float
+    weights_digest: str
+
+    def dev_f1(self, main: str) -> float:
+        """Percent."""
+        return self.dev[main].f1
+
+
+def write_result(folder: Path, result: TrialResult) -> None:
+    """Write ``result.json``: the trial is finished."""
+    values = dataclasses.asdict(result)
+    values["dev"] = {corpus: dataclasses.astuple(counts) for corpus, counts in result.dev.items()}
+    values["dev_sentences"] = [dataclasses.astuple(counts) for counts in result.dev_sentences]
+    write_json(folder / "result.json", values)
+
+
+def read_result(folder: Path) -> TrialResult:
+    """The result of a finished trial.
+
+    Raises:
+        WorkError: the trial has not finished.
+    """
+    path = folder / "result.json"
+    if not path.exists():
+        raise WorkError(f"{folder} holds no finished trial")
+    values = read_json(path)
+    return TrialResult(
+        dev={corpus: SpanCounts(*counts) for corpus, counts in values["dev"].items()},
+        dev_sentences=[SpanCounts(*counts) for counts in values["dev_sentences"]],
+        stages=[StageResult(**{**s, "auxiliaries": tuple(s["auxiliaries"])}) for s in values["stages"]],
+        updates=values["updates"],
+        seconds=values["seconds"],
+        weights_digest=values["weights_digest"],
+    )
+
+
+def read_epochs(folder: Path) -> list[EpochReport]:
+    """The curve of a trial so far; empty before its first epoch."""
+    path = folder / "epochs.jsonl"
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    return [EpochReport(**json.loads(line)) for line in lines]
+
+
+def append_epoch(folder: Path, report: EpochReport) -> None:
+    """Add a line to the curve."""
+    path = folder / "epochs.jsonl"
+    with appended_whole(path), path.open("a", encoding="utf-8") as stream:
+        stream.write(_line(report))
+
+
+def write_epochs(folder: Path, reports: Sequence[EpochReport]) -> None:
+    """Write the curve anew."""
+    with written_aside(folder / "epochs.jsonl") as aside:
+        aside.write_text("".join(map(_line, reports)), encoding="utf-8")
+
+
+def _line(report: EpochReport) -> str:
+    return json.dumps(dataclasses.asdict(report)) + "\n"

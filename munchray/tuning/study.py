@@ -1,0 +1,318 @@
+"""The record of a search: one Optuna study in a file that survives crashes and that `optuna-dashboard` opens."""
+
+from __future__ import annotations
+
+import json
+import math
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
+from optuna.trial import FrozenTrial, TrialState
+
+from munchray.disk import appended_whole, patiently
+from munchray.errors import InputError, Problem
+from munchray.orders import OrderRule, order_text
+from munchray.samplers.base import STAGES_BEHIND, Outcome, params_of
+from munchray.samplers.registry import NonRepeatingSampler, SpaceExhausted, make_sampler
+from munchray.samplers.search_space import Encoding
+from munchray.settings.space import SearchSpace
+
+JOURNAL = "study.journal"
+JOURNAL_BEGINS = b'{"op_code"'
+METRIC = "dev_f1"
+STATES = {"finished": TrialState.COMPLETE, "running": TrialState.RUNNING, "failed": TrialState.FAIL}
+
+
+@dataclass(frozen=True)
+class Suggestion:
+    """A setting to try, under the number it has in the study."""
+
+    number: int
+    values: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class FinishedTrial:
+    """A setting that was trained to its end; ``dev_f1`` in percent, ``ended`` by the local clock."""
+
+    number: int
+    values: dict[str, Any]
+    dev_f1: float
+    ended: datetime
+
+
+@dataclass(frozen=True)
+class PastTrial:
+    """Any trial of a study, as far as it came, by the local clock.
+
+    Args:
+        state: ``finished``, ``running`` or ``failed``.
+        values: None when a process was killed while it suggested them.
+    """
+
+    number: int
+    state: str
+    values: dict[str, Any] | None
+    reason: str
+    began: datetime
+    ended: datetime | None
+
+
+class Study:
+    """The trials of one search, what came of them, and what to try next. One process writes at a time."""
+
+    def __init__(self, study: optuna.Study, storage: JournalStorage, sampler: NonRepeatingSampler) -> None:
+        self._study = study
+        self._storage = storage
+        self._sampler = sampler
+        self._encoding = sampler.encoding
+        self._behind: dict[int, int] = {}
+        self._study_id = storage.get_study_id_from_name(study.study_name)
+
+    @classmethod
+    def open(
+        cls,
+        folder: Path,
+        job_name: str,
+        space: SearchSpace,
+        rule: OrderRule,
+        auxiliaries: Sequence[str],
+        sampler_name: str,
+        seed: int,
+        *,
+        repair: bool = True,
+        earlier: Sequence[Outcome] = (),
+        warn: Callable[[str], None] = lambda message: None,
+    ) -> Study:
+        """Create or continue ``folder/study.journal``.
+
+        Args:
+            earlier: what other searches found, for a sampler that learns from it.
+            warn: told when the disk is full or away and the study waits for it.
+            repair: end the trials that a killed process left half suggested; False while another process may search.
+
+        Raises:
+            InputError: the space and the sampler do not fit, or the file is not a journal or cannot be written.
+        """
+        sampler = make_sampler(sampler_name, Encoding(space, rule, auxiliaries), seed, earlier)
+        path = folder / JOURNAL
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            storage = _storage(path, warn)
+            study = cls(_optuna_study(storage, job_name, sampler), storage, sampler)
+        except OSError as error:
+            fix = "Choose another storage or give yourself the right to write"
+            raise InputError(Problem(str(path), f"cannot be written: {error.strerror}", fix=fix)) from error
+        except (ValueError, KeyError, AssertionError, TypeError) as error:
+            found = f"is not an Optuna journal that can be read ({error})"
+            fix = "Move it away: the search then starts anew"
+            raise InputError(Problem(str(path), found, fix=fix)) from error
+        study._check_space(path)
+        if repair:
+            study._fail_half_suggested()
+        return study
+
+    @property
+    def size(self) -> int | None:
+        """How many settings the space has; None when a continuous range makes them countless."""
+        return self._encoding.size
+
+    def try_first(self, settings: Iterable[Mapping[str, Any]]) -> None:
+        """Settings, or parts of them such as an order alone, to be suggested next; the sampler chooses the rest.
+
+        Whatever some trial has, or waits to have, is left out: what is told twice is tried once.
+        """
+        trials = self._study.get_trials(deepcopy=False)
+        tried = [params_of(trial).items() for trial in trials if not self._is_lost(trial)]
+        for setting in settings:
+            wanted = self._encoding.encode(setting)
+            if not any(params >= wanted.items() for params in tried):
+                self._study.enqueue_trial(wanted)
+
+    def suggest(self) -> Suggestion | None:
+        """A setting that no trial has; None when every one was tried."""
+        waiting = self._trials(TrialState.WAITING)
+        if not waiting and self._sampler.exhausted(self._study):
+            return None
+        try:
+            number = self._study.ask(self._encoding.distributions).number
+        except SpaceExhausted:
+            return None
+        suggestion = self._suggestion(self._study.get_trials(deepcopy=False)[number])
+        self._describe(suggestion)
+        return suggestion
+
+    def report(self, number: int, step: int, value: float) -> None:
+        """One point of the trial's curve in the dashboard; a value that is not finite is left out."""
+        if math.isfinite(value) and self._is_running(number):
+            self._storage.set_trial_intermediate_value(self._trial_id(number), step, value)
+
+    def pass_stages(self, number: int, behind: int) -> None:
+        """So many stages of a running trial are trained; told again and again, it is written when it changes."""
+        if behind and self._behind.get(number) != behind and self._is_running(number):
+            self._set_attributes(number, {STAGES_BEHIND: behind})
+            self._behind[number] = behind
+
+    def complete(self, number: int, value: float, user_attrs: Mapping[str, Any] | None = None) -> None:
+        """The trial ended with this dev F1; one that is not finite makes it failed.
+
+        A trial that has ended before stays as it was, so a resumed search may tell again what it had told.
+        """
+        if not math.isfinite(value):
+            self.fail(number, f"{METRIC} is {value}")
+        elif self._is_running(number):
+            self._set_attributes(number, user_attrs or {})
+            self._study.tell(number, value)
+
+    def fail(self, number: int, reason: str) -> None:
+        """The trial ended without a score; one that has ended before stays as it was."""
+        if self._is_running(number):
+            self._set_attributes(number, {"reason": reason})
+            self._study.tell(number, state=TrialState.FAIL)
+
+    def running(self) -> list[Suggestion]:
+        """Trials suggested and not ended, by number: after a crash, those to train again."""
+        return [self._suggestion(trial) for trial in self._trials(TrialState.RUNNING) if self._is_whole(trial)]
+
+    def finished(self) -> list[FinishedTrial]:
+        """Trials with a score, by number."""
+        return [
+            FinishedTrial(
+                trial.number, self._encoding.decode(trial.params), float(trial.value), trial.datetime_complete
+            )
+            for trial in self._trials(TrialState.COMPLETE)
+        ]
+
+    def failed(self) -> list[tuple[int, str]]:
+        """Number and reason of the trials that ended without a score."""
+        return [(t.number, t.user_attrs.get("reason", "")) for t in self._trials(TrialState.FAIL)]
+
+    def history(self) -> list[PastTrial]:
+        """Every trial that was begun, by number."""
+        return sorted(
+            (self._past(t, name) for name in STATES for t in self._trials(STATES[name])), key=lambda trial: trial.number
+        )
+
+    def counts(self) -> dict[str, int]:
+        """How many trials are ``finished``, ``running`` and ``failed``."""
+        return {name: len(self._trials(state)) for name, state in STATES.items()}
+
+    def _trials(self, state: TrialState) -> list[FrozenTrial]:
+        trials: list[FrozenTrial] = self._study.get_trials(deepcopy=False, states=(state,))
+        return trials
+
+    def _suggestion(self, trial: FrozenTrial) -> Suggestion:
+        return Suggestion(trial.number, self._encoding.decode(trial.params))
+
+    def _past(self, trial: FrozenTrial, state: str) -> PastTrial:
+        values = self._encoding.decode(trial.params) if self._is_whole(trial) else None
+        reason = trial.user_attrs.get("reason", "")
+        return PastTrial(trial.number, state, values, reason, trial.datetime_start, trial.datetime_complete)
+
+    def _describe(self, suggestion: Suggestion) -> None:
+        """Attributes for people who look at the study: keys and lengths say nothing to them."""
+        order = suggestion.values.get("order")
+        text = {} if order is None else {"order": order_text(order)}
+        self._set_attributes(suggestion.number, {**text, "values": json.dumps(suggestion.values)})
+
+    def _check_space(self, path: Path) -> None:
+        """Values of another search space would decode to settings that were never trained."""
+        ours = self._encoding.distributions
+        for trial in self._study.get_trials(deepcopy=False):
+            differing = sorted(name for name, d in trial.distributions.items() if ours.get(name) != d)
+            if differing:
+                found = f"trial {trial.number} was suggested from another search space ({', '.join(differing)} differ)"
+                fix = "Choose another name or storage for the new search, or move the old one away"
+                raise InputError(Problem(str(path), found, fix=fix))
+
+    def _fail_half_suggested(self) -> None:
+        """A process killed while it wrote a suggestion leaves a trial nobody trains."""
+        for trial in self._trials(TrialState.RUNNING):
+            if not self._is_whole(trial):
+                self.fail(trial.number, "the search was stopped while this trial was being suggested")
+
+    def _is_whole(self, trial: FrozenTrial) -> bool:
+        return bool(trial.params.keys() >= self._encoding.distributions.keys())
+
+    def _is_lost(self, trial: FrozenTrial) -> bool:
+        """A killed process left it half suggested."""
+        return bool(trial.state == TrialState.FAIL and not self._is_whole(trial))
+
+    def _set_attributes(self, number: int, attributes: Mapping[str, Any]) -> None:
+        for name, value in attributes.items():
+            self._storage.set_trial_user_attr(self._trial_id(number), name, value)
+
+    def _is_running(self, number: int) -> bool:
+        return bool(self._storage.get_trial(self._trial_id(number)).state == TrialState.RUNNING)
+
+    def _trial_id(self, number: int) -> int:
+        return int(self._storage.get_trial_id_from_study_id_trial_number(self._study_id, number))
+
+
+class _PatientJournal(JournalFileBackend):  # type: ignore[misc]
+    """Waits for a disk that is full or away, and leaves no half lines there: Optuna would append to them.
+
+    Args:
+        warn: told what it waits for.
+    """
+
+    def __init__(self, path: Path, warn: Callable[[str], None]) -> None:
+        super().__init__(str(path))
+        self._path = path
+        self._warn = warn
+
+    def append_logs(self, logs: list[dict[str, Any]]) -> None:
+        """Write at the end.
+
+        Raises:
+            HaltError: the disk has not come back.
+        """
+        patiently(lambda: self._append_whole(logs), self._warn)
+
+    def _append_whole(self, logs: list[dict[str, Any]]) -> None:
+        with appended_whole(self._path):
+            super().append_logs(logs)
+
+
+def _storage(path: Path, warn: Callable[[str], None]) -> JournalStorage:
+    optuna.logging.set_verbosity(optuna.logging.ERROR)  # the search has its own lines for what Optuna would log
+    _drop_torn_line(path)
+    return JournalStorage(_PatientJournal(path, warn))
+
+
+def _optuna_study(storage: JournalStorage, job_name: str, sampler: NonRepeatingSampler) -> optuna.Study:
+    study = optuna.create_study(
+        study_name=job_name, storage=storage, sampler=sampler, direction="maximize", load_if_exists=True
+    )
+    if study.metric_names != [METRIC]:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            study.set_metric_names([METRIC])
+    return study
+
+
+def _drop_torn_line(path: Path) -> None:
+    """Cut off half a line that a killed process left: Optuna would append to it and never read the file again.
+
+    Raises:
+        ValueError: the file does not begin as a journal does; Optuna would append to it all the same.
+    """
+    if not path.exists():
+        return
+    lock = JournalFileSymlinkLock(str(path))
+    lock.acquire()
+    try:
+        with path.open("rb+") as stream:
+            text = stream.read()
+            if not JOURNAL_BEGINS.startswith(text[: len(JOURNAL_BEGINS)]):
+                raise ValueError("it begins differently")
+            stream.truncate(text.rfind(b"\n") + 1)
+    finally:
+        lock.release()
