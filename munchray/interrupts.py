@@ -48,5 +48,5 @@ def _stop(*_: object) -> None:
 def _end(*_: object) -> None:
     cursor = SHOW_CURSOR if os.isatty(STDERR) else ""
     # Not by `print`, which this may have interrupted.
-    os.write(STDERR, f"{cursor}stopped at once: the same command goes on from what is finished\n".encode())
+    os.write(STDERR, f"{cursor}stopped at once: the same command resumes from what is finished\n".encode())
     os._exit(130)

@@ -5,7 +5,7 @@ from pathlib import Path
 from munchray.files import write_json
 from munchray.tagging.scoring import SpanCounts
 from munchray.training.trial_results import EpochReport, TrialResult, write_epochs, write_result
-from munchray.tuning.search import search_folder, trial_folder
+from munchray.tuning.folder import search_folder, trial_folder
 from munchray.tuning.study import Study
 
 JOB = """
@@ -56,8 +56,7 @@ def finish_all(plan, store, dev=lambda settings: 50.0, test=lambda settings: 50.
 def searched(job, scores):
     """A search of the job whose trials came to these dev scores."""
     folder = Path(search_folder(job))
-    rule = job.order_rule()
-    study = Study.open(folder, job.name, job.search_space, rule, job.auxiliaries, job.sampler, job.seed)
+    study = Study.open(job, folder)
     for score in scores:
         suggestion = study.suggest()
         write_trial(trial_folder(folder, suggestion.number), job.trial(suggestion.values), score)

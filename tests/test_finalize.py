@@ -15,18 +15,21 @@ from munchray.cli.app import app
 from munchray.corpora.catalogue import load_split
 from munchray.errors import InputError, WorkError
 from munchray.files import write_json
-from munchray.finalization.finalize import final_folder, final_model, jobs_of, make_plan, note_choice
+from munchray.finalization.finalize import final_folder, final_model, jobs_of, make_plan, write_choice
 from munchray.finalization.report import make_report
-from munchray.finalization.trainings import ResultStore, Trainings
+from munchray.finalization.trainings import PlannedTrainings, ResultStore
+from munchray.progress import Progress
 from munchray.settings import load_job
 from munchray.tagging.scoring import total
-from munchray.tracking.tracker import default_uri
+from munchray.tracking.run_writer import default_uri
 from munchray.training.final_evaluation import read_test, score_test
 from munchray.training.inputs import prepare, read_inputs
 from munchray.training.machine import use_threads
 from munchray.training.trial import run_trial
 from munchray.training.trial_results import read_result
-from munchray.tuning.search import Search, search_folder
+from munchray.tuning.folder import search_folder
+from munchray.tuning.lock import FolderLock
+from munchray.tuning.run import sync
 
 ORDERLESS = "search_space={learning_rate: [0.1, 0.05]}"
 
@@ -83,7 +86,7 @@ def test_the_winner_is_that_of_the_reruns_whatever_search_and_test_say(job):
     assert second.gap == pytest.approx(70.0 - second.rerun.mean)
     assert (alone.gap, alone.searched) == (None, None)
     assert "can be told apart, single_task is better: -41.00" in report.verdicts[1]
-    note_choice(job, plan, store)
+    write_choice(job, plan, store)
     assert report.final_model == str(final_model(job) / "model")
     assert final_model(job) == store.folder_of(plan.retrained(plan.contenders[1], plan.contenders[1].candidates[0])[0])
 
@@ -237,25 +240,17 @@ def scramble(path):
     path.write_text("\n".join(new) + "\n")
 
 
-class Silent:
-    """A watcher."""
-
-    trial_started = trial_finished = staticmethod(lambda number, what: None)
-
-    def warn(self, message):
-        raise AssertionError(message)
-
-
 def carry_out_here(job, plan, data):
     """As Ray does, in this process."""
     store = ResultStore(final_folder(job), {job.name: data.fingerprint()})
-
-    work = Trainings(job, plan, store, Silent())
+    storage = job.storage_path.within(store.folder)
+    store.folder.mkdir(parents=True, exist_ok=True)
+    work = PlannedTrainings(job, plan, store, FolderLock(storage))
     while (trial := work.next_assignment()) is not None:
         run_trial(trial.settings, data.open(trial.settings), trial.folder)
         if trial.settings.trained_on == "train+dev":
             score_test(trial.folder, trial.settings, data, "cpu")
-        work.trial_finished(trial.number)
+        work.trial_finished(trial, read_result(trial.folder))
     return store
 
 
@@ -271,7 +266,7 @@ def test_scrambled_test_labels_change_scores_and_no_choice(tmp_path):
         searched(job, [60.0, 50.0])
         plan = make_plan(job, 2, 1, ["single_aux"])
         store = carry_out_here(job, plan, prepare(job, lambda line: None, read_inputs(job, tests=["mine"])))
-        note_choice(job, plan, store)
+        write_choice(job, plan, store)
         report, trainings = make_report(plan, store), list(plan(store))
         tested = [t for t in trainings if t.settings.trained_on == "train+dev"]
         outcomes.append(
@@ -299,7 +294,7 @@ def test_a_finalize_that_was_killed_goes_on_trains_nothing_twice_and_scores_each
     write_json(search_folder(job) / "job.json", {**launched, "id": "mine 1", "corpora": {}})
     call = [sys.executable, "-m", "munchray", "finalize", str(job_file), "--top", "1", "--seeds", "2"]
     assert "has no run of this search. Tell it of the search first" in here(*call[3:], code=2).stderr
-    Search(job, Silent()).sync()
+    sync(job, Progress(), dict)
     trainings = final_folder(job) / "trainings"
 
     with (tmp_path / "log.txt").open("w") as log:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from toys import study_job
 
 from munchray.errors import InputError
 from munchray.orders import OrderRule
@@ -95,7 +96,7 @@ def test_they_may_be_added_to_a_search_that_runs(loaded):
 
 def opened(folder, sampler, length=4):
     space = SearchSpace(learning_rate=Choices((0.1, 0.05)), order=OrderSpace(False, 1 if length < 4 else 4, 4))
-    return Study.open(folder, "job", space, OrderRule(TYPES), tuple(TYPES), sampler, 1)
+    return Study.open(study_job(folder, space, OrderRule(TYPES), tuple(TYPES), sampler), folder)
 
 
 FIRST = ({"order": ("d", "a", "c", "b")}, {"order": ("a", "b", "c", "d"), "learning_rate": 0.05})

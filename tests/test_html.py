@@ -4,6 +4,7 @@ import html.parser
 import json
 
 import pytest
+from searching import HandRunSearch
 from typer.testing import CliRunner
 
 from munchray.cli.app import app
@@ -16,7 +17,6 @@ from munchray.training.inputs import prepare
 from munchray.training.trial import run_trial
 from munchray.training.trial_results import read_result
 from munchray.tuning.ranking import ranking
-from munchray.tuning.search import Search
 
 JOB = """
 main: odd
@@ -33,21 +33,6 @@ max_sentences: {train: 30, dev: 40}
 """
 SCRIPT = "<script>alert(1)</script>"
 VOID = {"meta", "br", "link", "img"}
-
-
-class Silent:
-    """A watcher that only minds warnings."""
-
-    def trial_started(self, number, settings): ...
-
-    def epoch_ended(self, number, report): ...
-
-    def trial_finished(self, number, dev_f1): ...
-
-    def trial_failed(self, number, reason): ...
-
-    def warn(self, message):
-        raise AssertionError(message)
 
 
 def write_corpus(folder):
@@ -68,11 +53,11 @@ def searched(tmp_path_factory):
     path.write_text(JOB.replace("folder: odd", f"folder: {place / 'odd'}") + f"storage: {place / 'runs'}\n")
     job = load_job(path)
     data = prepare(job, lambda line: None)
-    search = Search(job, Silent(), summary=lambda: {"report.html": html_report(job, lambda: data)})
-    search.start(data.fingerprint(), data.contents)
-    while trial := search.next_assignment():
+    report = lambda: {"report.html": html_report(job, lambda: data)}  # noqa: E731
+    search = HandRunSearch(job, data.fingerprint(), data.contents, summary=report)
+    while trial := search.start():
         run_trial(trial.settings, data.open(trial.settings), trial.folder)
-        search.trial_finished(trial.number)
+        search.finish(trial)
     assert search.close()
     return path, job, data
 

@@ -23,8 +23,8 @@ from munchray.training.inputs import prepare
 from munchray.training.machine import use_threads
 from munchray.training.trial import run_trial
 from munchray.training.trial_results import read_epochs, read_result
+from munchray.tuning.folder import trial_folder
 from munchray.tuning.ranking import ranking
-from munchray.tuning.search import trial_folder
 
 pytestmark = [pytest.mark.slow, pytest.mark.kills]
 

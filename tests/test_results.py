@@ -11,8 +11,8 @@ from munchray.errors import InputError, WorkError
 from munchray.settings import load_job
 from munchray.training.trial_results import EpochReport, StageResult
 from munchray.tuning.export import trained_by
+from munchray.tuning.folder import search_folder, trial_folder
 from munchray.tuning.ranking import Reuse, ranking
-from munchray.tuning.search import search_folder, trial_folder
 from munchray.tuning.study import Study
 
 JOB = """
@@ -34,9 +34,7 @@ def job(tmp_path):
 
 
 def study_of(job):
-    return Study.open(
-        search_folder(job), job.name, job.search_space, job.order_rule(), job.auxiliaries, job.sampler, job.seed
-    )
+    return Study.open(job, search_folder(job))
 
 
 def finish(study, job, right, stages=()):

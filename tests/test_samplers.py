@@ -13,6 +13,7 @@ from typing import Any
 
 import optuna
 import pytest
+from toys import study_job
 
 from munchray.corpora.catalogue import ENTITY_TYPES
 from munchray.errors import InputError
@@ -51,7 +52,7 @@ def encoding_of(sampler: str) -> Encoding:
 
 
 def open_study(folder: Path, sampler: str, seed: int = 1) -> Study:
-    return Study.open(folder, "job", space_of(sampler), RULE, AUXILIARIES, sampler, seed)
+    return Study.open(study_job(folder, space_of(sampler), RULE, AUXILIARIES, sampler, seed), folder)
 
 
 def score(values: dict[str, Any]) -> float:
@@ -128,7 +129,7 @@ def test_a_finite_space_is_tried_completely_and_nothing_twice(sampler, tmp_path)
 
 @pytest.mark.parametrize("sampler", ["random", "tpe", "order_gp"])
 def test_ranges_stay_in_bounds_and_on_their_steps(sampler, tmp_path):
-    study = Study.open(tmp_path, "job", RANGES, RULE, AUXILIARIES, sampler, 1)
+    study = Study.open(study_job(tmp_path, RANGES, RULE, AUXILIARIES, sampler), tmp_path)
     assert study.size is None
     for number in range(25):
         values = study.suggest().values
@@ -147,7 +148,7 @@ def test_a_space_of_stepped_ranges_is_tried_completely(sampler, tmp_path):
     space = SearchSpace(
         word_dropout=Range(0.0, 0.3, step=0.1), batch_size=Range(1, 9, step=3, integer=True), hidden_size=Choices((7,))
     )
-    study = Study.open(tmp_path, "job", space, RULE, (), sampler, 1)
+    study = Study.open(study_job(tmp_path, space, RULE, (), sampler), tmp_path)
     assert study.size == 12
     for number in range(12):
         study.complete(number, study.suggest().values["batch_size"])

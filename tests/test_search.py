@@ -11,15 +11,18 @@ from pathlib import Path
 import optuna
 import pytest
 from mlflow.tracking import MlflowClient
+from searching import HandRunSearch
 
 import munchray
 from munchray.errors import InputError
+from munchray.progress import Progress
 from munchray.settings import load_job
 from munchray.tagging.scoring import SpanCounts
-from munchray.tracking.tracker import default_uri
+from munchray.tracking import run_writer
+from munchray.tracking.run_writer import default_uri
 from munchray.training.trial_results import EpochReport, StageResult, TrialResult, write_result
 from munchray.tuning.ranking import ranking
-from munchray.tuning.search import Search
+from munchray.tuning.run import sync
 
 JOB = """
 main: sample-disease-1
@@ -31,28 +34,6 @@ search_space:
 embeddings: [{train: {characters: forward}}]
 trials: 5
 """
-
-
-class Silent:
-    """A watcher that remembers."""
-
-    def __init__(self):
-        self.events = []
-
-    def trial_started(self, number, settings):
-        self.events.append(("started", number))
-
-    def epoch_ended(self, number, report):
-        self.events.append(("epoch", number))
-
-    def trial_finished(self, number, dev_f1):
-        self.events.append(("finished", number))
-
-    def trial_failed(self, number, reason):
-        self.events.append(("failed", number))
-
-    def warn(self, message):
-        self.events.append(("warning", message))
 
 
 @pytest.fixture
@@ -71,6 +52,12 @@ def empty_store(tmp_path_factory):
 
 
 @pytest.fixture(autouse=True)
+def no_background_writes(monkeypatch):
+    """MLflow is given what `logger.flush` and `close` give it, and nothing in between."""
+    monkeypatch.setattr(run_writer, "FLUSH_S", 1e6)
+
+
+@pytest.fixture(autouse=True)
 def ready_store(empty_store, tmp_path):
     folder = tmp_path / "runs" / "formula"
     folder.mkdir(parents=True)
@@ -81,16 +68,8 @@ def load(job_file, *overrides):
     return load_job(job_file, [f"storage={job_file.parent / 'runs'}", *overrides])
 
 
-def open_search(job_file, *overrides, data="data-1", **options):
-    search = Search(load(job_file, *overrides), Silent(), **options)
-    search.start(data)
-    return search
-
-
-def die(search):
-    """What happens when a process is killed: its threads and its lock go with it."""
-    search._account._tracker._ended.set()
-    search._lock.release()
+def open_search(job_file, *overrides, **options):
+    return HandRunSearch(load(job_file, *overrides), **options)
 
 
 def score_of(settings):
@@ -104,29 +83,27 @@ def curve_point(epoch, f1):
     return EpochReport(**{**numbers, **whole, "dev_f1": float(f1)})
 
 
-def train_by_formula(search, suggestion, epochs=2):
+def train_by_formula(trial, epochs=2):
     """What a trial leaves in its folder."""
-    settings = search.job.trial(suggestion.values)
-    folder = search.trial_folder(suggestion.number)
-    (folder / "model").mkdir(parents=True, exist_ok=True)
-    (folder / "model" / "weights").write_text("w")
-    points = [curve_point(epoch, score_of(settings)) for epoch in range(1, epochs + 1)]
-    (folder / "settings.json").write_text(json.dumps(settings.model_dump(mode="json")))
-    (folder / "epochs.jsonl").write_text("".join(json.dumps(dataclasses.asdict(p)) + "\n" for p in points))
-    right = score_of(settings)
+    (trial.folder / "model").mkdir(parents=True, exist_ok=True)
+    (trial.folder / "model" / "weights").write_text("w")
+    right = score_of(trial.settings)
+    points = [curve_point(epoch, right) for epoch in range(1, epochs + 1)]
+    (trial.folder / "settings.json").write_text(json.dumps(trial.settings.model_dump(mode="json")))
+    (trial.folder / "epochs.jsonl").write_text("".join(json.dumps(dataclasses.asdict(p)) + "\n" for p in points))
     counts = SpanCounts(right, 100 - right, 100 - right)
     result = TrialResult({"sample-disease-1": counts}, [counts], [StageResult(("a",), 1.0, 20)], 20, 1.5, "digest")
-    write_result(folder, result)
+    write_result(trial.folder, result)
     return points
 
 
 def run_all(search, *, stop_after=10**9):
     done = []
-    while len(done) < stop_after and search.trials_left > 0 and (suggestion := search.next_trial()):
-        for point in train_by_formula(search, suggestion):
-            search.epoch_ended(suggestion.number, point)
-        search.trial_finished(suggestion.number)
-        done.append(suggestion)
+    while len(done) < stop_after and search.trials_left > 0 and (trial := search.start()):
+        for point in train_by_formula(trial):
+            search.tell("epoch_ended", trial, point)
+        search.finish(trial)
+        done.append(trial)
     return done
 
 
@@ -144,10 +121,10 @@ def test_a_search_runs_its_trials_ranks_them_and_tells_mlflow(job_file):
     search = open_search(job_file)
     done = run_all(search)
     assert len(done) == 5
-    assert len({tuple(sorted(s.values.items())) for s in done}) == 5
+    assert len({s.settings.signature() for s in done}) == 5
     assert search.close()
     ranked = ranking(search.job)
-    expected = sorted((-score_of(search.job.trial(s.values)), s.number) for s in done)
+    expected = sorted((-score_of(s.settings), s.number) for s in done)
     assert [(round(-t.dev_f1), t.number) for t in ranked.trials] == expected
 
     client, (parent,), children = runs_of(search)
@@ -155,12 +132,12 @@ def test_a_search_runs_its_trials_ranks_them_and_tells_mlflow(job_file):
     assert parent.info.status == "FINISHED"
     assert parent.data.metrics["best_dev_f1"] == pytest.approx(ranked.best.dev_f1)
     assert [f.path for f in client.list_artifacts(parent.info.run_id, "best_model")] == ["best_model/weights"]
-    for suggestion in done:
-        run = children[suggestion.number]
+    for trial in done:
+        run = children[trial.number]
         assert run.info.status == "FINISHED"
         assert run.data.tags["mlflow.parentRunId"] == parent.info.run_id
-        assert run.data.params["order"] == " > ".join(suggestion.values["order"])
-        assert run.data.params[f"position.{suggestion.values['order'][1]}"] == "2"
+        assert run.data.params["order"] == " > ".join(trial.settings.auxiliaries)
+        assert run.data.params[f"position.{trial.settings.auxiliaries[1]}"] == "2"
         steps = [m.step for m in client.get_metric_history(run.info.run_id, "dev_f1")]
         assert sorted(set(steps)) == [10, 20]
 
@@ -168,9 +145,9 @@ def test_a_search_runs_its_trials_ranks_them_and_tells_mlflow(job_file):
 def test_a_search_that_died_goes_on_with_its_interrupted_trials_and_repeats_no_finished_one(job_file):
     died = open_search(job_file)
     finished = run_all(died, stop_after=2)
-    interrupted = [died.next_trial(), died.next_trial()]  # handed out, never heard of again: no close()
-    died.epoch_ended(interrupted[0].number, curve_point(1, 1.0))
-    die(died)
+    interrupted = [died.start(), died.start()]  # handed out, never heard of again: no close()
+    died.tell("epoch_ended", interrupted[0], curve_point(1, 1.0))
+    died.die()
 
     resumed = open_search(job_file, resume=True)
     assert resumed.trials_left == 3
@@ -190,8 +167,7 @@ def curves_of(client, run):
 
 
 def test_the_run_of_a_search_says_from_what_it_comes(job_file):
-    search = Search(load(job_file), Silent())
-    search.start("data-1", {"sample-disease-1": "a" * 32, "sample-gene-1": "b" * 32})
+    search = open_search(job_file, corpora={"sample-disease-1": "a" * 32, "sample-gene-1": "b" * 32})
     search.close()
     client, (parent,), _ = runs_of(search)
     noted = {i.dataset.name: (i.dataset.digest[0], i.tags[0].value) for i in parent.inputs.dataset_inputs}
@@ -210,18 +186,18 @@ def test_the_run_of_a_search_says_from_what_it_comes(job_file):
 
 def test_epochs_trained_while_nobody_looked_on_leave_no_gap(job_file):
     died = open_search(job_file)
-    open_trial = died.next_trial()
-    points = train_by_formula(died, open_trial, epochs=5)
+    open_trial = died.start()
+    points = train_by_formula(open_trial, epochs=5)
     for point in points[:2]:
-        died.epoch_ended(open_trial.number, point)
-    died._account._tracker.flush()
-    die(died)  # epoch 3 was trained, and epoch 4 after a checkpoint of it
+        died.tell("epoch_ended", open_trial, point)
+    died.logger.flush()
+    died.die()  # epoch 3 was trained, and epoch 4 after a checkpoint of it
     resumed = open_search(job_file)
-    assert resumed.next_trial() == open_trial
-    resumed.epoch_ended(open_trial.number, points[3])
-    resumed._account._tracker.flush()
-    resumed.epoch_ended(open_trial.number, points[4])
-    resumed.trial_finished(open_trial.number)
+    assert resumed.start() == open_trial
+    resumed.tell("epoch_ended", open_trial, points[3])
+    resumed.logger.flush()
+    resumed.tell("epoch_ended", open_trial, points[4])
+    resumed.finish(open_trial)
     resumed.close()
     client, _, children = runs_of(resumed)
     assert [step for step, _ in curves_of(client, children[0])["dev_f1"]] == [10, 20, 30, 40, 50]
@@ -230,13 +206,13 @@ def test_epochs_trained_while_nobody_looked_on_leave_no_gap(job_file):
 def test_what_never_arrived_is_delivered_later_and_a_second_time_changes_nothing(job_file, tmp_path):
     """The judge is the store of a search that was told of everything as it happened."""
     search = open_search(job_file)
-    first = search.next_trial()
-    search.trial_failed(first.number, "ValueError: no", "Traceback\n  line\nValueError: no")
+    first = search.start()
+    search.tell("trial_failed", first, "ValueError: no", "Traceback\n  line\nValueError: no")
     run_all(search)
     search.close()
     elsewhere = f"sqlite:///{tmp_path}/elsewhere.db"
     for _ in range(2):
-        Search(load(job_file, f"tracking_uri={elsewhere}"), Silent(), resume=True).sync()
+        sync(load(job_file, f"tracking_uri={elsewhere}"), Progress(), dict)
     told, heard = runs_of(search), runs_of(search, elsewhere)
     assert heard[1][0].info.status == "FINISHED"
     for ours, theirs in zip(
@@ -256,10 +232,10 @@ def test_what_never_arrived_is_delivered_later_and_a_second_time_changes_nothing
 def test_after_a_kill_sync_leaves_nothing_running_that_nobody_runs(job_file):
     died = open_search(job_file)
     run_all(died, stop_after=1)
-    died.next_trial()
-    died._account._tracker.flush()
-    die(died)
-    Search(load(job_file), Silent(), resume=True).sync()
+    died.start()
+    died.logger.flush()
+    died.die()
+    sync(load(job_file), Progress(), dict)
     _, (parent,), children = runs_of(died)
     assert [parent.info.status, children[0].info.status, children[1].info.status] == ["KILLED", "FINISHED", "KILLED"]
     run_all(resumed := open_search(job_file))
@@ -275,9 +251,8 @@ def test_two_searches_of_the_same_name_on_one_server_keep_apart(job_file, tmp_pa
         (tmp_path / person).mkdir()
         monkeypatch.chdir(tmp_path / person)
         uri = f"sqlite:///{tmp_path}/shared.db"
-        search = Search(load_job(job_file, [f"tracking_uri={uri}"]), Silent())
-        search.start("data-1")
-        search.next_trial()
+        search = HandRunSearch(load_job(job_file, [f"tracking_uri={uri}"]))
+        search.start()
         search.close()
     client = MlflowClient(uri)
     runs = client.search_runs([client.get_experiment_by_name("formula").experiment_id])
@@ -286,8 +261,8 @@ def test_two_searches_of_the_same_name_on_one_server_keep_apart(job_file, tmp_pa
 
 def test_a_trial_that_fails_has_its_reason_and_the_search_goes_on(job_file):
     search = open_search(job_file)
-    first = search.next_trial()
-    search.trial_failed(first.number, "the training loss became nan")
+    first = search.start()
+    search.tell("trial_failed", first, "the training loss became nan")
     run_all(search)
     search.close()
     ranked = ranking(search.job)
@@ -301,7 +276,7 @@ def test_a_trial_that_fails_has_its_reason_and_the_search_goes_on(job_file):
 def test_a_stopped_search_says_so_and_its_open_trials_are_killed_then_finished(job_file):
     search = open_search(job_file)
     run_all(search, stop_after=1)
-    open_trial = search.next_trial()
+    open_trial = search.start()
     assert not search.close()
     _, (parent,), children = runs_of(search)
     assert (parent.info.status, children[open_trial.number].info.status) == ("KILLED", "KILLED")
@@ -323,13 +298,13 @@ def test_more_trials_may_be_asked_for_later_and_nothing_is_lost(job_file):
 def test_a_space_that_is_used_up_ends_the_search(job_file):
     search = open_search(job_file, "trials=100")
     assert len(run_all(search)) == 2 * 6  # two learning rates, six orders of two out of three
-    assert search.next_trial() is None
+    assert search.start() is None
     assert search.close()
 
 
 def test_a_job_that_changed_is_refused_with_every_change(job_file):
     run_all(search := open_search(job_file), stop_after=1)
-    die(search)
+    search.die()
     with pytest.raises(InputError) as caught:
         open_search(job_file, "hidden_size=64", "search_space.learning_rate=[0.2, 0.05]", resume=True)
     text = str(caught.value)
@@ -340,7 +315,7 @@ def test_a_job_that_changed_is_refused_with_every_change(job_file):
 
 def test_data_that_changed_is_refused(job_file):
     run_all(search := open_search(job_file), stop_after=1)
-    die(search)
+    search.die()
     with pytest.raises(InputError, match="text, tags or embeddings changed since this search began"):
         open_search(job_file, data="data-2")
 
@@ -373,38 +348,36 @@ def test_results_before_any_search_say_how_to_start_one(job_file):
         ranking(load(job_file))
 
 
-MARKS = dict.fromkeys(("sample-disease-1", "sample-disease-2", "sample-gene-1", "sample-species-1"), "text")
+CORPORA = dict.fromkeys(("sample-disease-1", "sample-disease-2", "sample-gene-1", "sample-species-1"), "text")
 
 
 def test_first_orders_come_first_also_those_added_to_a_search_that_goes_on(job_file):
     known = ("sample-gene-1", "sample-disease-2")
     search = open_search(job_file, f"first_orders=[{list(known)}]")
     done = run_all(search, stop_after=2)
-    die(search)
-    tried = {suggestion.values["order"] for suggestion in done}
+    search.die()
+    tried = {trial.settings.auxiliaries for trial in done}
     added = next(order for order in permutations(search.job.auxiliaries, 2) if order not in tried)
     again = open_search(job_file, f"first_orders=[{list(known)}, {list(added)}]")
     done += run_all(again)
-    assert (done[0].values["order"], done[2].values["order"]) == (known, added)
+    assert (done[0].settings.auxiliaries, done[2].settings.auxiliaries) == (known, added)
     assert len(done) == 5
     assert again.close()
 
 
 def test_a_search_learns_from_another_and_ranks_only_its_own(job_file):
-    first = open_search(job_file, "trials=12", "sampler=order_gp")
-    first.start("data-1", MARKS)
+    first = open_search(job_file, "trials=12", "sampler=order_gp", corpora=CORPORA)
     run_all(first)
     first.close()
     shutil.copytree(
         first.folder, first.folder.parent / "second", ignore=lambda *_: {"trials", "study.journal", "job.json"}
     )
     options = ["name=second", "warm_start=[formula]", "sampler=order_gp", "trials=3", "seed=2"]
-    second = Search(load(job_file, *options), Silent())
     with pytest.raises(InputError, match="text, tags or embeddings of sample-gene-1 differ"):
-        second.start("data-2", {**MARKS, "sample-gene-1": "other"})
-    second.start("data-2", MARKS)
+        open_search(job_file, *options, corpora={**CORPORA, "sample-gene-1": "other"})
+    second = open_search(job_file, *options, data="data-2", corpora=CORPORA)
     done = run_all(second)
     assert second.close()
     assert [trial.number for trial in sorted(ranking(second.job).trials, key=lambda t: t.number)] == [0, 1, 2]
-    assert done[0].values["order"][-1] == "sample-gene-1"  # known to be good before the first trial
-    assert done[0].values["learning_rate"] == 0.1
+    assert done[0].settings.auxiliaries[-1] == "sample-gene-1"  # known to be good before the first trial
+    assert done[0].settings.learning_rate == 0.1

@@ -19,7 +19,7 @@ from munchray.errors import InputError
 from munchray.storage.path import StoragePath
 from munchray.training import stage_cache
 from munchray.training.stage_cache import StageCache, inspect
-from munchray.training.trial import run_trial
+from munchray.training.trial import TrialOptions, run_trial
 from munchray.training.trial_results import read_epochs
 
 SIZES = {"m": 16, "a": 12, "b": 8, "c": 8}
@@ -34,7 +34,7 @@ def store(tmp_path):
 def trained(folder, order, store=None, **changes):
     """A Stack trial of toy corpora."""
     settings = toy_settings("stack", order, max_epochs=3, **changes)
-    return run_trial(settings, toy_data(SIZES), folder, stage_cache=store)
+    return run_trial(settings, toy_data(SIZES), folder, TrialOptions(stage_cache=store))
 
 
 def new_stages(result):
@@ -73,14 +73,19 @@ def test_orders_score_as_if_trained_alone_and_share_their_beginnings(tmp_path, s
 
 
 def test_single_aux_is_a_stage_of_depth_one(tmp_path, store):
-    run_trial(toy_settings("single_aux", ("b",), max_epochs=3), toy_data(SIZES), tmp_path / "one", stage_cache=store)
+    run_trial(
+        toy_settings("single_aux", ("b",), max_epochs=3),
+        toy_data(SIZES),
+        tmp_path / "one",
+        TrialOptions(stage_cache=store),
+    )
     assert new_stages(trained(tmp_path / "two", ("b", "a"), store)) == [("b", "a")]
 
 
 @pytest.mark.parametrize("regime", ["single_task", "concatenation", "iteration"])
 def test_other_regimes_leave_nothing_in_the_store(tmp_path, store, regime):
     settings = toy_settings(regime, () if regime == "single_task" else ("a", "b"), max_epochs=1)
-    run_trial(settings, toy_data(SIZES), tmp_path / "trial", stage_cache=store)
+    run_trial(settings, toy_data(SIZES), tmp_path / "trial", TrialOptions(stage_cache=store))
     assert store.entries() == []
 
 
@@ -93,7 +98,7 @@ def test_another_setting_or_seed_shares_nothing(tmp_path, store, change):
 def test_another_text_shares_nothing(tmp_path, store):
     trained(tmp_path / "one", ("a",), store)
     settings = toy_settings("stack", ("a",), max_epochs=3)
-    other = run_trial(settings, toy_data({**SIZES, "a": 13}), tmp_path / "two", stage_cache=store)
+    other = run_trial(settings, toy_data({**SIZES, "a": 13}), tmp_path / "two", TrialOptions(stage_cache=store))
     assert new_stages(other) == [("a",)]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import fields
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -11,11 +12,14 @@ import optuna
 import pytest
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
+from toys import study_job, toy_settings
 
 from munchray.errors import InputError
 from munchray.orders import OrderRule
 from munchray.settings.dimensions import Choices, OrderSpace
 from munchray.settings.space import SearchSpace
+from munchray.training.events import TrialAssignment
+from munchray.training.trial_results import EpochReport
 from munchray.tuning.study import FinishedTrial, Study
 
 AUXILIARIES = ("bc2gm", "linnaeus", "s800")
@@ -24,7 +28,14 @@ SPACE = SearchSpace(learning_rate=Choices((0.1, 0.05)), order=OrderSpace(adjacen
 
 
 def open_study(folder: Path, sampler: str = "random") -> Study:
-    return Study.open(folder, "ncbi_disease_stack", SPACE, RULE, AUXILIARIES, sampler, 1)
+    return Study.open(study_job(folder, SPACE, RULE, AUXILIARIES, sampler, name="ncbi_disease_stack"), folder)
+
+
+def reported(folder, number, *, updates=1, dev_f1=math.nan, stage=1):
+    """A trial, and one report of its curve."""
+    numbers = {**dict.fromkeys((field.name for field in fields(EpochReport)), 1.0), "stage_name": "s"}
+    report = EpochReport(**{**numbers, "updates": updates, "dev_f1": dev_f1, "stage": stage})
+    return TrialAssignment(number, "job", toy_settings(), folder), report
 
 
 def as_optuna_sees_it(folder: Path) -> optuna.Study:
@@ -37,8 +48,8 @@ def test_plain_optuna_reads_names_orders_curves_and_reasons(tmp_path):
     assert study.size == 4
     good, bad = study.suggest(), study.suggest()
     for epoch in (1, 2):
-        study.report(good.number, epoch, 50.0 + epoch)
-    study.report(good.number, 3, math.nan)
+        study.epoch_ended(*reported(tmp_path, good.number, updates=epoch, dev_f1=50.0 + epoch))
+    study.epoch_ended(*reported(tmp_path, good.number, updates=3))
     study.complete(good.number, 52.0, {"updates": 120})
     study.fail(bad.number, "out of memory")
 
@@ -86,7 +97,7 @@ def test_the_first_ending_of_a_trial_stays(tmp_path):
     for number in (done, broken):
         study.complete(number, 99.0, {"late": True})
         study.fail(number, "second")
-        study.report(number, 9, 1.0)
+        study.epoch_ended(*reported(tmp_path, number, updates=9, dev_f1=1.0))
     assert [trial.dev_f1 for trial in study.finished()] == [60.0]
     assert study.failed() == [(broken, "first")]
     assert "late" not in as_optuna_sees_it(tmp_path).trials[done].user_attrs
@@ -139,14 +150,14 @@ def test_another_space_under_the_same_name_is_refused(tmp_path):
     study.complete(study.suggest().number, 60.0)
     other = SearchSpace(learning_rate=Choices((0.1, 0.2)), order=OrderSpace(adjacent_differ=True))
     with pytest.raises(InputError, match="learning_rate"):
-        Study.open(tmp_path, "ncbi_disease_stack", other, RULE, AUXILIARIES, "random", 1)
+        Study.open(study_job(tmp_path, other, RULE, AUXILIARIES, name="ncbi_disease_stack"), tmp_path)
 
 
 def test_a_running_trial_says_how_many_stages_are_behind_it_once_each(tmp_path):
     study = open_study(tmp_path, "order_gp")
     trial = study.suggest()
     for behind in (0, 1, 1, 2):
-        study.pass_stages(trial.number, behind)
+        study.epoch_ended(*reported(tmp_path, trial.number, stage=behind + 1))
     journal = (tmp_path / "study.journal").read_text()
     assert journal.count("stages_behind") == 2
     (begun,) = study._sampler.history(study._study).behind

@@ -18,13 +18,41 @@ from mlflow.tracking import MlflowClient
 from mlflow_server import free_port, server
 
 from munchray.errors import InputError
-from munchray.tracking import tracker as tracking
-from munchray.tracking.tracker import Tracker, default_uri
+from munchray.tracking import run_writer
+from munchray.tracking.mlflow_logger import run_name
+from munchray.tracking.run_writer import RunWriter, default_uri
+from munchray.tracking.runs import error_note
 
 TRIAL = {"order": ("bc5cdr-disease", "linnaeus"), "learning_rate": 0.1, "batch_size": 32, "seed": 1}
 
 # what a client hears of a server that was killed, by whether it still had a connection
 GONE = r"(\[Errno 111\] Connection refused|Connection reset by peer|Remote end closed connection without response)"
+
+
+class Runs(RunWriter):
+    """The runs of a search whose events a test makes."""
+
+    def start(self, params=None, tags=None, files=None):
+        run = self.open(None, self._search_id, params or {})
+        run.add_tags(tags or {})
+        run.files += (files or {}).items()
+        self.start_search(run, {})
+
+    def start_trial(self, number, params):
+        self.open(number, run_name(number, params), params)
+
+    def log(self, number, metrics, step):
+        self.runs[number].add_points(metrics, step)
+
+    def finish_trial(self, number, status, metrics=None, error=""):
+        run = self.runs[number]
+        run.add_points(metrics or {})
+        run.add_tags(error_note(error) if error else {})
+        run.close(status)
+
+    def finish(self, status):
+        self.runs[None].close(status)
+        return self.close()
 
 
 @pytest.fixture(scope="module")
@@ -58,20 +86,18 @@ def curve(uri: str, run: Any, metric: str) -> list[tuple[int, float]]:
 
 def small_search(uri: str, experiment: str, model: Path) -> None:
     """Two trials: one ends well and leaves a model, one fails."""
-    tracker = Tracker(uri, experiment, "ncbi_disease_stack")
-    tracker.start_search(
-        {"main": "ncbi-disease", "trials": 2}, {"regime": "stack"}, {"job.yaml": "main: ncbi-disease\n"}
-    )
-    tracker.start_trial(7, TRIAL)
-    tracker.start_trial(8, {**TRIAL, "order": ("linnaeus",), "learning_rate": 0.05})
+    writer = Runs(uri, experiment, "ncbi_disease_stack")
+    writer.start({"main": "ncbi-disease", "trials": 2}, {"regime": "stack"}, {"job.yaml": "main: ncbi-disease\n"})
+    writer.start_trial(7, TRIAL)
+    writer.start_trial(8, {**TRIAL, "order": ("linnaeus",), "learning_rate": 0.05})
     for epoch in range(1, 4):
-        tracker.log(7, {"dev_f1": 50.0 + epoch, "train_loss": 1 / epoch}, epoch)
-    tracker.log(8, {"dev_f1": 40.0, "train_loss": math.nan}, 1)
-    tracker.finish_trial(7, "FINISHED", {"best_dev_f1": 53.0})
-    tracker.finish_trial(8, "FAILED", error_tail="Traceback ...\nMemoryError")
-    tracker.log(None, {"best_dev_f1": 53.0}, 1)
-    tracker.log_best(model, {"best_trial": "7"})
-    tracker.finish_search("FINISHED")
+        writer.log(7, {"dev_f1": 50.0 + epoch, "train_loss": 1 / epoch}, epoch)
+    writer.log(8, {"dev_f1": 40.0, "train_loss": math.nan}, 1)
+    writer.finish_trial(7, "FINISHED", {"best_dev_f1": 53.0})
+    writer.finish_trial(8, "FAILED", error="Traceback ...\nMemoryError")
+    writer.log(None, {"best_dev_f1": 53.0}, 1)
+    writer.runs[None].files.append(("best_model", model))
+    writer.finish("FINISHED")
 
 
 @pytest.fixture(scope="module")
@@ -130,20 +156,20 @@ def test_the_same_search_again_changes_nothing(uri, experiment, model):
 
 
 def test_a_killed_search_goes_on_in_the_same_runs_without_repeating_epochs(uri, experiment):
-    killed = Tracker(uri, experiment, "job")
-    killed.start_search({"trials": 1}, {}, {})
+    killed = Runs(uri, experiment, "job")
+    killed.start({"trials": 1})
     killed.start_trial(0, TRIAL)
     for epoch in (1, 2):
         killed.log(0, {"dev_f1": float(epoch)}, epoch)
     killed.flush()  # then the process dies: neither run is closed
 
-    resumed = Tracker(uri, experiment, "job")
-    resumed.start_search({"trials": 2}, {}, {})
+    resumed = Runs(uri, experiment, "job")
+    resumed.start({"trials": 2})
     resumed.start_trial(0, TRIAL)
     for epoch in (1, 2, 3):
         resumed.log(0, {"dev_f1": epoch + 0.5}, epoch)
     resumed.finish_trial(0, "FINISHED")
-    resumed.finish_search("KILLED")
+    resumed.finish("KILLED")
 
     runs = runs_of(uri, experiment)
     assert len(runs) == 2
@@ -154,32 +180,32 @@ def test_a_killed_search_goes_on_in_the_same_runs_without_repeating_epochs(uri, 
 
 
 def test_a_finished_search_that_goes_on_is_running_meanwhile(uri, experiment):
-    Tracker(uri, experiment, "job").start_search({}, {}, {})
-    again = Tracker(uri, experiment, "job")
-    again.start_search({}, {}, {})
-    again.finish_search("FINISHED")
-    Tracker(uri, experiment, "job").start_search({}, {}, {})
+    Runs(uri, experiment, "job").start()
+    again = Runs(uri, experiment, "job")
+    again.start()
+    again.finish("FINISHED")
+    Runs(uri, experiment, "job").start()
     assert [run.info.status for run in runs_of(uri, experiment).values()] == ["RUNNING"]
 
 
 def test_searches_in_one_experiment_keep_apart(uri, experiment):
     for name in ("one", "it's another"):
-        tracker = Tracker(uri, experiment, name)
-        tracker.start_search({}, {}, {})
-        tracker.start_trial(0, {"order": (name,)})
-        tracker.finish_search("FINISHED")
+        writer = Runs(uri, experiment, name)
+        writer.start()
+        writer.start_trial(0, {"order": (name,)})
+        writer.finish("FINISHED")
     runs = runs_of(uri, experiment)
     assert set(runs) == {"one", "it's another", "0000 one", "0000 it's another"}
 
 
 def test_more_metrics_parameters_and_text_than_mlflow_takes_at_once(uri, experiment):
-    tracker = Tracker(uri, experiment, "job")
-    tracker.start_search({f"p{n}": n for n in range(250)} | {"long": "x" * 9000}, {"long": "y" * 9000}, {})
-    tracker.start_trial(0, {"order": tuple(f"auxiliary-number-{n}" for n in range(40))})
+    writer = Runs(uri, experiment, "job")
+    writer.start({f"p{n}": n for n in range(250)} | {"long": "x" * 9000}, {"long": "y" * 9000})
+    writer.start_trial(0, {"order": tuple(f"auxiliary-number-{n}" for n in range(40))})
     for epoch in range(2500):
-        tracker.log(0, {"dev_f1": float(epoch)}, epoch)
-    tracker.finish_trial(0, "FAILED", error_tail="z" * 20_000 + "the end")
-    tracker.finish_search("FINISHED")
+        writer.log(0, {"dev_f1": float(epoch)}, epoch)
+    writer.finish_trial(0, "FAILED", error="z" * 20_000 + "the end")
+    writer.finish("FINISHED")
     runs = runs_of(uri, experiment)
     search = runs.pop("job")
     (trial,) = runs.values()
@@ -202,7 +228,7 @@ def test_more_metrics_parameters_and_text_than_mlflow_takes_at_once(uri, experim
 def test_a_store_that_cannot_be_used_is_refused_before_the_search(bad, says, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(InputError, match=says) as refused:
-        Tracker(bad, "e", "job").start_search({}, {}, {})
+        Runs(bad, "e", "job").start()
     assert "\n" not in str(refused.value)
     assert list(tmp_path.iterdir()) == []
 
@@ -232,7 +258,7 @@ def refusing(code: int):
 def test_a_server_that_refuses_is_one_error_that_says_what_to_do(code, fix, monkeypatch):
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     with refusing(code) as address, pytest.raises(InputError, match=f"{code}.*{fix}"):
-        Tracker(address, "e", "job").connect()
+        Runs(address, "e", "job").connect()
 
 
 @contextlib.contextmanager
@@ -249,21 +275,21 @@ def as_nobody():
 
 @pytest.mark.parametrize("has_experiment", [True, False])
 def test_a_database_that_may_not_be_written_is_refused_at_once(has_experiment, sqlite):
-    Tracker(sqlite, "known", "job").connect()
+    Runs(sqlite, "known", "job").connect()
     with tempfile.TemporaryDirectory() as place:
         shutil.copy(sqlite.removeprefix("sqlite:///"), place)
         uri = default_uri(Path(place))
         (Path(place) / "mlflow.db").chmod(0o444)
         Path(place).chmod(0o555)
         with as_nobody(), pytest.raises(InputError, match=r"readonly database.*Give yourself the right to write"):
-            Tracker(uri, "known" if has_experiment else "new", "job").connect()
+            Runs(uri, "known" if has_experiment else "new", "job").connect()
         Path(place).chmod(0o755)
 
 
 def test_a_file_that_is_no_database_is_refused_and_left_alone(tmp_path):
     (tmp_path / "mlflow.db").write_text("my diary, years 1998 to 2004")
     with pytest.raises(InputError, match="file is not a database"):
-        Tracker(default_uri(tmp_path), "e", "job").start_search({}, {}, {})
+        Runs(default_uri(tmp_path), "e", "job").start()
     assert (tmp_path / "mlflow.db").read_text() == "my diary, years 1998 to 2004"
 
 
@@ -272,26 +298,26 @@ def test_a_real_server_keeps_the_same_runs_and_its_death_does_not_stop_a_search(
     uri, experiment, model, port, tmp_path, monkeypatch
 ):
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    monkeypatch.setattr(tracking, "RETRY_SECONDS", 0.0)
+    monkeypatch.setattr(run_writer, "RETRY_S", 0.0)
     warnings: list[str] = []
     with server(uri, tmp_path / "files", port, "--allowed-hosts", f"127.0.0.1:{port}") as address:
         with pytest.raises(InputError, match=r"Invalid Host header.*--allowed-hosts"):
-            Tracker(address.replace("127.0.0.1", "localhost"), experiment, "job").connect()
+            Runs(address.replace("127.0.0.1", "localhost"), experiment, "job").connect()
         small_search(address, experiment, model)
         check_small_search(address, experiment)
-        tracker = Tracker(address, f"{experiment}2", "job", warnings.append)
-        tracker.start_search({}, {}, {})
-        tracker.start_trial(0, TRIAL)
-    tracker.log(0, {"dev_f1": 1.0}, 1)
-    tracker.finish_trial(0, "FINISHED")
-    tracker.start_trial(1, {"order": ("bc2gm",)})
-    tracker.log(1, {"dev_f1": 2.0}, 1)
-    tracker.flush()
+        writer = Runs(address, f"{experiment}2", "job", warnings.append)
+        writer.start()
+        writer.start_trial(0, TRIAL)
+    writer.log(0, {"dev_f1": 1.0}, 1)
+    writer.finish_trial(0, "FINISHED")
+    writer.start_trial(1, {"order": ("bc2gm",)})
+    writer.log(1, {"dev_f1": 2.0}, 1)
+    writer.flush()
     assert len(warnings) == 1
     assert re.search(rf"{GONE}\); the data is kept", warnings[0])
     with server(uri, tmp_path / "files", port):
-        tracker.finish_trial(1, "FINISHED")
-        tracker.finish_search("FINISHED")
+        writer.finish_trial(1, "FINISHED")
+        writer.finish("FINISHED")
         runs = runs_of(address, f"{experiment}2")
     assert {name: run.info.status for name, run in runs.items()} == {
         "job": "FINISHED",
@@ -300,5 +326,5 @@ def test_a_real_server_keeps_the_same_runs_and_its_death_does_not_stop_a_search(
     }
     assert runs["0001 bc2gm"].data.metrics == {"dev_f1": 2.0}
     assert len(warnings) == 1
-    tracker.start_trial(2, {})
-    assert re.search(rf"lacks data of 1 runs: {GONE}$", tracker.finish_search("FINISHED"))
+    writer.start_trial(2, {})
+    assert re.search(rf"lacks data of 1 runs: {GONE}$", writer.finish("FINISHED"))

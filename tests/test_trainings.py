@@ -1,30 +1,44 @@
 """Trainings handed out: what is finished is never repeated, what fails is known, what changed is refused."""
 
-import math
 from dataclasses import replace
 
 import pytest
 from fake_trainings import JOB, finish, finish_all
 
 from munchray.errors import InputError
-from munchray.finalization.trainings import ResultStore, Training, Trainings, all_trained, fresh_seeds, remember_data
+from munchray.finalization.trainings import (
+    PlannedTrainings,
+    ResultStore,
+    Training,
+    all_trained,
+    fresh_seeds,
+    record_data,
+)
 from munchray.settings import load_job
+from munchray.training.trial_results import read_result
 
 
-class Watching:
-    """A watcher that remembers scores."""
+class Unleased:
+    """A lease that is never lost."""
 
-    def __init__(self):
-        self.scores = []
-
-    def trial_started(self, number, settings):
+    def check(self):
         pass
 
-    def trial_finished(self, number, dev_f1):
-        self.scores.append(dev_f1)
 
-    def trial_failed(self, number, reason):
-        self.scores.append(reason)
+class Data:
+    """The fingerprints of a `DataSpec`."""
+
+    def __init__(self, own, tests=()):
+        self.tests = dict(tests)
+        self.fingerprint = lambda: own
+
+
+def planned(job, plan, store):
+    return PlannedTrainings(job, plan, store, Unleased())
+
+
+def ended(work, store, trial):
+    work.trial_finished(trial, read_result(trial.folder))
 
 
 @pytest.fixture
@@ -65,24 +79,21 @@ def test_fresh_seeds_are_none_of_the_searchs_and_the_first_stay():
 
 
 def test_what_dev_decides_is_handed_out_once_dev_has_decided(job, store):
-    watching = Watching()
-    work = Trainings(job, two_steps(job), store, watching)
+    work = planned(job, two_steps(job), store)
     assert work.trials_left == 3
     first, second = work.next_assignment(), work.next_assignment()
-    assert (work.next_assignment(), work.more_later) == (None, True)
+    assert (work.next_assignment(), work.waits_for_results) == (None, True)
     finish(store, on(job, 0.1), dev_f1=40.0)
-    work.trial_finished(first.number)
-    assert (work.next_assignment(), work.more_later) == (None, True)
+    ended(work, store, first)
+    assert (work.next_assignment(), work.waits_for_results) == (None, True)
     finish(store, on(job, 0.05), dev_f1=60.0)
-    work.trial_finished(second.number)
+    ended(work, store, second)
     last = work.next_assignment()
     assert (last.settings.learning_rate, last.settings.trained_on) == (0.05, "train+dev")
     finish(store, on(job, 0.05, "train+dev"))
-    work.trial_finished(last.number)
-    assert (work.next_assignment(), work.more_later, work.trials_left) == (None, False, 0)
-    assert work.close()
-    assert watching.scores[:2] == [40.0, 60.0]
-    assert math.isnan(watching.scores[2])  # test scores are nobody's business while trainings run
+    ended(work, store, last)
+    assert (work.next_assignment(), work.waits_for_results, work.trials_left) == (None, False, 0)
+    assert work.complete
 
 
 def test_what_is_finished_is_not_handed_out_again_and_a_model_without_its_test_score_is(job, store):
@@ -91,18 +102,18 @@ def test_what_is_finished_is_not_handed_out_again_and_a_model_without_its_test_s
     unscored = on(job, 0.05, "train+dev")
     finish(store, unscored)
     (store.folder_of(unscored) / "test.json").unlink()
-    work = Trainings(job, two_steps(job), ResultStore(store.folder, {"j": "data"}), Watching())
+    work = planned(job, two_steps(job), ResultStore(store.folder, {"j": "data"}))
     assert [work.next_assignment().folder, work.next_assignment()] == [store.folder_of(unscored), None]
 
 
 def test_a_training_that_failed_is_worse_than_any_and_the_plan_goes_on(job, store):
-    work = Trainings(job, two_steps(job), store, Watching())
+    work = planned(job, two_steps(job), store)
     first, second = work.next_assignment(), work.next_assignment()
-    work.trial_failed(second.number, "the loss became nan")
+    work.trial_failed(second, "the loss became nan")
     finish(store, on(job, 0.1), dev_f1=1.0)
-    work.trial_finished(first.number)
+    ended(work, store, first)
     assert work.next_assignment().settings.learning_rate == 0.1
-    assert not work.close()  # the last one never ended
+    assert not work.complete  # the last one never ended
 
 
 def test_other_data_is_another_training(job, store):
@@ -113,17 +124,17 @@ def test_other_data_is_another_training(job, store):
 
 
 def test_data_that_changed_is_refused_and_what_others_noted_stays(tmp_path):
-    remember_data(tmp_path, {"a": "1", "test of a": "2"})
-    remember_data(tmp_path, {"b": "3"})
-    remember_data(tmp_path, {"a": "1", "b": "3"})
+    record_data(tmp_path, {"a": Data("1", {"a": "2"})})
+    record_data(tmp_path, {"b": Data("3")})
+    record_data(tmp_path, {"a": Data("1"), "b": Data("3")})
     with pytest.raises(InputError, match="changed since these trainings began: test of a"):
-        remember_data(tmp_path, {"a": "1", "test of a": "scrambled"})
+        record_data(tmp_path, {"a": Data("1", {"a": "scrambled"})})
 
 
 def test_whether_anything_is_left_is_known_without_reading_corpora(job, store):
     plan = two_steps(job)
     assert not all_trained(plan, store.folder, ["j"])
-    remember_data(store.folder, {"j": "data"})
+    record_data(store.folder, {"j": Data("data")})
     assert not all_trained(plan, store.folder, ["j"])
     finish_all(plan, store)
     assert all_trained(plan, store.folder, ["j"])

@@ -12,7 +12,7 @@ from munchray.errors import InputError, WorkError
 from munchray.training import loop
 from munchray.training.curriculum import REGIMES
 from munchray.training.machine import device_for
-from munchray.training.trial import run_trial
+from munchray.training.trial import TrialCallbacks, TrialOptions, run_trial
 from munchray.training.trial_results import read_epochs, read_result
 
 SIZES = {"m": 30, "a": 20, "b": 25}
@@ -76,7 +76,13 @@ def test_an_interrupted_trial_ends_with_the_weights_of_an_uninterrupted_one(kill
     data, settings = toy_data(SIZES), toy_settings()
     whole = run_trial(settings, data, tmp_path / "whole")
     with pytest.raises(Killed):
-        run_trial(settings, data, tmp_path / "cut", checkpoint_minutes=minutes, report=dies_after(killed_at))
+        run_trial(
+            settings,
+            data,
+            tmp_path / "cut",
+            TrialOptions(checkpoint_minutes=minutes),
+            TrialCallbacks(dies_after(killed_at)),
+        )
     with pytest.raises(WorkError, match="no finished trial"):
         read_result(tmp_path / "cut")
     resumed = run_trial(settings, data, tmp_path / "cut")
@@ -88,7 +94,7 @@ def test_an_interrupted_trial_ends_with_the_weights_of_an_uninterrupted_one(kill
 def test_a_finished_trial_is_read_and_not_trained_again(tmp_path):
     data, settings = toy_data(SIZES), toy_settings()
     first = run_trial(settings, data, tmp_path)
-    assert run_trial(settings, data, tmp_path, report=dies_after(1)) == first
+    assert run_trial(settings, data, tmp_path, callbacks=TrialCallbacks(dies_after(1))) == first
 
 
 def test_a_stack_of_one_auxiliary_is_single_aux_and_a_prefix_of_longer_stacks(tmp_path):

@@ -13,7 +13,7 @@ from mlflow_server import check_runs, free_port, server
 from processes import install_sigint, kill_family, words_of
 
 from munchray.settings import load_job
-from munchray.tracking.tracker import default_uri
+from munchray.tracking.run_writer import default_uri
 from munchray.training.inputs import prepare
 from munchray.training.machine import use_threads
 from munchray.training.trial import run_trial
@@ -115,8 +115,8 @@ def test_a_search_ends_with_a_ranking_and_its_trials_equal_training_in_this_proc
 
 def test_the_process_that_leads_a_search_does_without_torch(job_file):
     probe = (
-        "import sys; from munchray.tuning.search import Search;"
-        "Search.close = lambda self: sys.exit('torch' in sys.modules and 'torch was imported');"
+        "import sys; from munchray.tuning import run;"
+        "run.finish_logging = lambda *_: sys.exit('torch' in sys.modules and 'torch was imported');"
         "from munchray.cli.app import main; main()"
     )
     search(job_file, "--set", "trials=1", "--set", "name=before")  # makes the features
@@ -126,8 +126,8 @@ def test_the_process_that_leads_a_search_does_without_torch(job_file):
     assert done.returncode == 0, done.stderr
 
 
-IN_ORDER = "stopped: finished trials are kept; the same command goes on"
-AT_ONCE = "stopped at once: the same command goes on"
+IN_ORDER = "stopped: finished trials are kept; the same command resumes the rest"
+AT_ONCE = "stopped at once: the same command resumes"
 
 
 @pytest.mark.parametrize("again", ["never", "while trials end", "while Ray ends"])

@@ -19,7 +19,7 @@ from munchray.settings.dimensions import OrderSpace
 from munchray.settings.space import SearchSpace
 from munchray.tagging.scoring import SpanCounts
 from munchray.training.trial_results import StageResult, TrialResult, write_result
-from munchray.tuning.search import search_folder, trial_folder
+from munchray.tuning.folder import search_folder, trial_folder
 from munchray.tuning.warm_start import PriorSearch
 
 JOB = """

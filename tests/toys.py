@@ -1,9 +1,12 @@
 """Toy corpora and features for tests of training: no embedding model, seconds at most."""
 
+from types import SimpleNamespace
+
 import numpy as np
 
 from munchray.corpora.tags import iob2_to_iobes, tag_set
 from munchray.settings import TrialSettings
+from munchray.storage.path import StoragePath
 from munchray.training.data import Split, TrialData
 
 WIDTH = 12
@@ -60,3 +63,16 @@ def toy_settings(regime="stack", auxiliaries=("a", "b"), **changes):
         **changes,
     }
     return TrialSettings(**values)
+
+
+def study_job(folder, space, rule, auxiliaries, sampler="random", seed=1, name="job"):
+    """What a study needs of a job, with corpora that are not known."""
+    return SimpleNamespace(
+        name=name,
+        search_space=space,
+        order_rule=lambda: rule,
+        auxiliaries=auxiliaries,
+        sampler=sampler,
+        seed=seed,
+        storage_path=StoragePath.at(folder),
+    )

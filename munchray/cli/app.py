@@ -9,8 +9,8 @@ import typer
 from munchray import __version__
 from munchray.cli.corpora import corpora_app
 from munchray.cli.exits import Commands
+from munchray.cli.finalize import finalize, reproduce
 from munchray.cli.models import evaluate, export, predict, register
-from munchray.cli.protocol import finalize, reproduce
 from munchray.cli.search import results, search, stages, sync
 from munchray.cli.train import embed, train
 from munchray.interrupts import exit_on_sigint, install_sigint

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from munchray.cli import progress, tables, terminal
+from munchray.cli import tables, terminal
 from munchray.cli.options import DataDir, Quiet
 
 corpora_app = typer.Typer()
@@ -51,7 +51,7 @@ def fetch(
     from munchray.corpora.fetch import fetch as bring
 
     target = data_folder(to)
-    bars, show = progress.download_progress(quiet)
+    bars, show = terminal.download_bars(quiet)
     with bars:
         written = bring(names or [], target, base_url=base_url or GITHUB, progress=show)
     terminal.out.print(f"{len(written)} files written to {target}; the others were there and whole.")

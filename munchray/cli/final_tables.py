@@ -1,37 +1,30 @@
-"""What a person sees of `finalize` and `reproduce`. (rich)"""
+"""Progress and tables of `finalize` and `reproduce`. (rich)"""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from rich.text import Text
 
 from munchray.cli import terminal
-from munchray.cli.progress import SearchView, setting_text
 from munchray.orders import order_text
+from munchray.progress.terminal import TerminalProgress, setting_text
 
 if TYPE_CHECKING:  # the command line starts without torch, optuna and ray
     from munchray.finalization.report import Finalist, FinalReport
     from munchray.finalization.statistics import Interval
     from munchray.reproduction.cost import Listing
     from munchray.reproduction.tables import Table
+    from munchray.settings import TrialSettings
 
 
-class TrainingsView(SearchView):
-    """Trainings as they go; test scores are shown when all are there, not before."""
+class TrainingsProgress(TerminalProgress):
+    """Trainings of several regimes and main corpora."""
 
-    def expect(self, trials: int) -> None:
-        """How many there will be, once that is known."""
-        self._progress.update(self._task, total=trials)
-
-    def trial_finished(self, number: int, dev_f1: float) -> None:
-        """A training ended; its score is not a number where it trained on dev."""
-        settings, _ = self._running.pop(number)
-        self._advance()
-        score = "on train and dev" if math.isnan(dev_f1) else f"dev F1 {dev_f1:6.2f}"
-        self._say(f"trained  {score:<16}  {settings.main}: {settings.regime}  {setting_text(settings)}")
+    def describe(self, settings: TrialSettings) -> str:
+        """The main corpus, the regime, and the rest."""
+        return f"{settings.main}: {settings.regime}  {setting_text(settings)}"
 
 
 def show_report(report: FinalReport) -> None:

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from munchray.cli import progress, terminal
-from munchray.cli.jobs import load
+from munchray.cli import terminal
+from munchray.cli.jobs import load, shown
 from munchray.cli.options import AsJson, DataDir, JobFile, Overrides, Quiet
-from munchray.errors import InputError, Problem, WorkError, nearest
+from munchray.errors import InputError, Problem, nearest
 
 if TYPE_CHECKING:
     from munchray.models.export import TrainedModel
@@ -90,25 +90,10 @@ def register(
 
     job = load(job_file, overrides)
     trained = _trained(job, trial, final, quiet)
-    with progress.working("registering", quiet):
+    with shown(quiet).task("registering"):
         entry = enter(job, trained)
     what = "now" if entry.new else "already"
     terminal.out.print(f"{trained.name} is {what} version {entry.version} and champion of models:/{entry.name}")
-
-
-def register_winner(job: Job, typed: str, *, final: bool, quiet: bool) -> None:
-    """What `register` does, when a search or finalize has ended; if it fails, what was found stays found."""
-    from munchray.tuning.register import register as enter
-
-    with progress.working("registering the best model", quiet):
-        try:
-            entry = enter(job, _trained(job, None, final, quiet=True))
-        except (InputError, WorkError, OSError) as error:
-            again = f"munchray register {typed}{' --final' if final else ''}"
-            terminal.note(f"the best model was not registered in MLflow ({error}); {again} does it")
-            return
-    if entry.new:
-        terminal.note(f"the best model is version {entry.version} and champion of models:/{entry.name}", quiet=quiet)
 
 
 def _origin(run_id: str, uri: str | None, trial: int | None, final: bool) -> Origin:
@@ -137,12 +122,10 @@ def _trained(job: Job, trial: int | None, final: bool, quiet: bool, training: st
     if final and trial is not None:
         raise InputError(Problem("--final", f"trial {trial} as well", "one of them"))
 
-    def say(line: str) -> None:
-        terminal.note(line, quiet=quiet)
-
+    note = shown(quiet).note
     if training:
-        return finalize.trained_in(job, training, say)
-    return finalize.final(job, say) if final else trained_by(job, trial, say)
+        return finalize.trained_in(job, training, note)
+    return finalize.final(job, note) if final else trained_by(job, trial, note)
 
 
 def predict(
@@ -175,7 +158,7 @@ def predict(
         sys.stdout.reconfigure(encoding="utf-8")  # as the input, whatever the locale
     out = sys.stdout  # a spinner puts itself in its place
     watched = terminal.err.is_terminal and not terminal.out.is_terminal  # else the text itself shows how far it is
-    with progress.working("tagging", quiet=not watched) as say:
+    with shown(quiet=not watched).task("tagging") as say:
         for done, piece in enumerate(tag_file(model, file, columns, form), 1):
             if isinstance(piece, str):
                 out.write(piece)
@@ -201,7 +184,7 @@ def evaluate(
     """
     from munchray.models.predict import evaluate as score
 
-    with progress.working("evaluating", quiet) as say:
+    with shown(quiet).task("evaluating") as say:
         scores = score(model, corpus, data_dir, say)
     if as_json:
         print(json.dumps(scores, indent=2))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 from rich.text import Text
 
 from munchray.cli import terminal
-from munchray.cli.progress import working
 from munchray.errors import InputError, Problem
 from munchray.orders import order_text
+from munchray.progress.terminal import TerminalProgress
 
 if TYPE_CHECKING:  # the command line starts without torch, optuna and ray
     from munchray.report.effects import Answer, OrderEvidence
@@ -23,7 +23,7 @@ if TYPE_CHECKING:  # the command line starts without torch, optuna and ray
 PAIRS = ("before", "beside")
 """Questions with too many effects to show those that may be none."""
 NARROW = ("order", "trial", "lr", "batch", "dev F1", "minutes")
-ROOM_FOR_ALL = 110
+WIDE = 110
 """Characters a line from which on the ranking shows more than `NARROW`."""
 
 
@@ -45,10 +45,10 @@ def show_ranking(ranking: Ranking, main: str) -> None:
         )
         for trial in ranking.trials
     ]
-    shown = NARROW if terminal.out.is_terminal and terminal.out.width < ROOM_FOR_ALL else columns
-    places = [columns.index(name) for name in shown]
+    shown = NARROW if terminal.out.is_terminal and terminal.out.width < WIDE else columns
+    shown_at = [columns.index(name) for name in shown]
     title = f"{main}: {len(rows)} finished trials, best first"
-    terminal.table(title, shown, [[row[position] for position in places] for row in rows])
+    terminal.table(title, shown, [[row[position] for position in shown_at] for row in rows])
     for number, reason in ranking.failed:
         terminal.out.print(Text(f"failed {number:04d}: {reason}"))
     if ranking.running:
@@ -100,10 +100,10 @@ def show_corpora(data_dir: Path | None) -> None:
     rows = []
     for name, entity_type in known_corpora().items():
         try:
-            position = str(find_corpus(name, data_dir).folder or "generated")
+            where = str(find_corpus(name, data_dir).folder or "generated")
         except InputError:
-            position = "not here; munchray corpora fetch brings it"
-        rows.append((name, entity_type, position))
+            where = "not here; munchray corpora fetch brings it"
+        rows.append((name, entity_type, where))
     terminal.table(f"Corpora (real ones in {data_folder(data_dir)})", ("name", "type", "where"), rows, numeric_from=3)
 
 
@@ -116,7 +116,7 @@ def show_counts(data_dir: Path | None) -> None:
     from munchray.corpora.catalogue import SPLITS, TABLE_1, check_split
 
     measured = []
-    with working("counting") as say:
+    with TerminalProgress().task("counting") as say:
         for name in TABLE_1:
             say(name)
             measured += [check_split(name, split, data_dir) for split in SPLITS]
@@ -128,14 +128,6 @@ def show_counts(data_dir: Path | None) -> None:
     missing = [row for row in measured if row.measured is None]
     if missing:
         raise InputError(*(Problem(f"{row.corpus}/{row.split}", row.verdict) for row in missing))
-
-
-def show_nodes(rows: Sequence[Mapping[str, str]]) -> None:
-    """The nodes of a cluster and what is wrong with them, to stderr: no result of a command."""
-    terminal.note(f"{len(rows)} nodes")
-    for row in rows:
-        has = f"{row['CPUs']} CPUs, {row['GPUs']} GPUs, munchray {row['munchray']}, torch {row['torch']}"
-        terminal.note(f"  {row['node']:<15}  {row['host']}  {has}  {row[''] or 'fit'}")
 
 
 def show_stages(folder: Path, stages: Sequence[tuple[ListedStage, bool]]) -> None:

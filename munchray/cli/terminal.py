@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 
-from rich.console import Console
+from rich.progress import Progress, TaskID
 from rich.table import Table
 from rich.text import Text
 
 from munchray.errors import Problem
-
-# Paths and error texts may hold brackets and colons: no markup, no emoji.
-out = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
-err = Console(stderr=True, highlight=False, soft_wrap=True, markup=False, emoji=False)
+from munchray.progress.terminal import err as err
+from munchray.progress.terminal import note as note
+from munchray.progress.terminal import out as out
 
 
 def problems_found(problems: Sequence[Problem]) -> None:
@@ -24,17 +24,6 @@ def problems_found(problems: Sequence[Problem]) -> None:
 def failed(message: str, kind: str = "failed") -> None:
     """Why there is no result, to stderr."""
     err.print(Text(f"{kind}: ", style="bold red"), Text(message), sep="")
-
-
-def note(message: str, *, quiet: bool = False) -> None:
-    """One line about the work, to stderr."""
-    if not quiet:
-        err.print(Text(message, style="dim"))
-
-
-def warn(message: str) -> None:
-    """Something went wrong that stops nothing; to stderr."""
-    err.print(Text(f"warning: {message}", style="yellow"))
 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], numeric_from: int = 1) -> None:
@@ -57,3 +46,20 @@ def coloured(pieces: Iterable[tuple[str, str]]) -> None:
     for text, style in pieces:
         shown.append(text if not style or out.is_terminal else f"[{text}]", style)
     out.print(shown)
+
+
+def download_bars(
+    quiet: bool = False,
+) -> tuple[AbstractContextManager[object], Callable[[str, int, int | None], None]]:
+    """A bar for each file that is downloaded: its context, and what to call with name, bytes so far and size."""
+    if quiet or not err.is_terminal:
+        return nullcontext(), lambda name, done, total: None
+    bars = Progress(console=err)
+    tasks: dict[str, TaskID] = {}
+
+    def show(name: str, done: int, total: int | None) -> None:
+        if name not in tasks:
+            tasks[name] = bars.add_task(name, total=total)
+        bars.update(tasks[name], completed=done, total=total)
+
+    return bars, show

@@ -20,9 +20,9 @@ from munchray.settings import Job, TrialSettings
 from munchray.tagging.scoring import total
 from munchray.training.final_evaluation import read_test, scored_on
 from munchray.training.inputs import open_embedders
+from munchray.tuning.folder import search_folder, search_storage, trial_folder
 from munchray.tuning.lock import look_at
 from munchray.tuning.ranking import ranking
-from munchray.tuning.search import search_folder, search_storage, trial_folder
 
 CHOICE = "final.json"
 BASELINES = ("single_task", "multi_task", "single_aux", "concatenation")
@@ -137,7 +137,7 @@ def final_folder(job: Job) -> Path:
     return search_folder(job) / "final"
 
 
-def note_choice(job: Job, plan: FinalPlan, store: ResultStore) -> None:
+def write_choice(job: Job, plan: FinalPlan, store: ResultStore) -> None:
     """Write ``final.json``: which model is the final one, and why."""
     winner = plan.by_rerun(store)[0]
     settings = winner.candidates[0]
@@ -168,7 +168,7 @@ def final_model(job: Job) -> Path:
         raise InputError(Problem(str(folder), found, fix="Do it with: munchray finalize JOB")) from None
 
 
-def final(job: Job, progress: Callable[[str], None]) -> TrainedModel:
+def final(job: Job, progress: Callable[[str], None] = lambda line: None) -> TrainedModel:
     """The final model, with what it scored on test.
 
     Raises:
@@ -178,7 +178,7 @@ def final(job: Job, progress: Callable[[str], None]) -> TrainedModel:
     return _trained("the final model", job, training, progress, read_json(final_folder(job) / CHOICE))
 
 
-def trained_in(job: Job, training: str, progress: Callable[[str], None]) -> TrainedModel:
+def trained_in(job: Job, training: str, progress: Callable[[str], None] = lambda line: None) -> TrainedModel:
     """The model of any training of a finalize, by its folder's name, with what it scored on test, if it did.
 
     Raises:

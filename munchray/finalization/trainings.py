@@ -1,11 +1,10 @@
-"""The trainings of a protocol: what comes next, where each lies, what it came to. Knows no Ray.
+"""A plan of trainings being carried out: what comes next, where each lies, what it came to. Knows no Ray.
 
     trainings/SIGNATURE/   a folder like a trial's, named by settings and data; test.json where test was scored
     tune/                  Ray Tune's own files
     data.json              fingerprints of what is trained on
-    search.lock            the process that runs them
 
-A folder that is finished is never trained again, whoever asks for it.
+A training that is finished is never repeated, whichever plan asks for it.
 """
 
 from __future__ import annotations
@@ -13,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from functools import cache
 from pathlib import Path
 from typing import Protocol
@@ -23,10 +23,10 @@ from munchray.seeds import seed_of
 from munchray.settings import Job, TrialSettings
 from munchray.tagging.scoring import SpanCounts, macro_f1, total
 from munchray.training.data import DataSpec
+from munchray.training.events import RecordedTrial, TrialAssignment, TrialListener
 from munchray.training.final_evaluation import read_test, scored_on
-from munchray.training.trial_results import EpochReport, read_result
+from munchray.training.trial_results import TrialResult, read_result
 from munchray.tuning.lock import FolderLock
-from munchray.tuning.search import TrialAssignment, Watcher
 
 SEEDS = 2**32
 DATA = "data.json"
@@ -34,7 +34,7 @@ DATA = "data.json"
 
 @dataclass(frozen=True)
 class Training:
-    """One training: its settings with their seed, on the data of which job, and what it is scored on then."""
+    """One training: its settings with their seed, the job whose data it uses, and the corpora it is scored on then."""
 
     job: str
     settings: TrialSettings
@@ -42,7 +42,7 @@ class Training:
 
 
 class Scores(Protocol):
-    """What a plan may see of its trainings: dev. Nothing that chooses is shown test."""
+    """What a plan may see of its trainings: dev scores. No choice is shown a test score."""
 
     def dev_score(self, training: Training) -> float | None:
         """Dev F1 in percent, for multi_task the mean over its corpora; None while it is not known."""
@@ -56,11 +56,11 @@ the scores."""
 def fresh_seeds(seed: int, count: int) -> tuple[int, ...]:
     """Seeds that differ from ``seed`` and from each other; the first ones stay when more are asked for."""
     seeds: list[int] = []
-    storage = 0
+    index = 0
     while len(seeds) < count:
-        fresh = seed_of("fresh", seed, storage) % SEEDS
+        fresh = seed_of("fresh", seed, index) % SEEDS
         seeds += [fresh] if fresh != seed and fresh not in seeds else []
-        storage += 1
+        index += 1
     return tuple(seeds)
 
 
@@ -68,14 +68,13 @@ class ResultStore:
     """Finished trainings by settings and data.
 
     Args:
-        folder: of the protocol.
-        fingerprints: of the data of each job.
+        folder: of the finalize or reproduction.
+        data: fingerprint of the data of each job.
     """
 
-    def __init__(self, folder: Path, fingerprints: Mapping[str, str]) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, data: Mapping[str, str]) -> None:
+        self.folder, self.data = folder, data
         self.failures: dict[Training, str] = {}
-        self._fingerprints = fingerprints
         self._scores: dict[Training, float] = {}
         self._done: set[Training] = set()
         self.folder_of = cache(self._folder_of)
@@ -98,24 +97,33 @@ class ResultStore:
         return self._scores.get(training)
 
     def updates(self, training: Training) -> int:
-        """How many a finished training made, in all its stages."""
+        """Parameter updates of a finished training, over all its stages."""
         return read_result(self.folder_of(training)).updates
 
     def test_counts(self, training: Training, corpus: str) -> list[SpanCounts]:
-        """SpanCounts of every test sentence of a corpus."""
+        """Counts of every test sentence of a corpus."""
         return read_test(self.folder_of(training)).sentences[corpus]
 
     def test_f1(self, training: Training, corpus: str) -> float:
-        """Percent."""
+        """Test F1 in percent."""
         return total(self.test_counts(training, corpus)).f1
 
+    def recorded(self) -> list[RecordedTrial]:
+        """Every finished training that lies here, with all its scores, by the name of its folder."""
+        found = sorted(path.parent for path in self.folder.glob("trainings/*/result.json"))
+        return [_recorded(folder) for folder in found if read_result(folder).dev or scored_on(folder)]
+
     def _folder_of(self, training: Training) -> Path:
-        signature = training.settings.signature(self._fingerprints[training.job])
+        signature = training.settings.signature(self.data[training.job])
         return self.folder / "trainings" / signature
 
 
 class SimulatedScores:
-    """Scores for a plan that is only looked at: those that are known, any others made up."""
+    """Scores to unroll a plan with: those that are known, the others made up from the settings.
+
+    Args:
+        known: None if nothing is.
+    """
 
     def __init__(self, known: Scores | None = None) -> None:
         self._known = known
@@ -126,109 +134,80 @@ class SimulatedScores:
         return seed_of(training.settings.signature()) % 10_000 / 100 if score is None else score
 
 
-class Trainings:
-    """A plan being carried out; hands out one training after another, as a search does its trials.
+class PlannedTrainings(TrialListener):
+    """The trainings of a plan that are still to be run; a source of trials, as a search is.
 
     Args:
-        job: for resources, device and stage store.
+        job: for resources, device and stage cache.
         plan: what to train.
-        store: where it goes.
-        watcher: told of everything.
-        on_end: called when a training has ended, well or not.
+        store: where results lie.
+        lease: of the store's folder, acquired.
     """
 
-    def __init__(
-        self, job: Job, plan: Plan, store: ResultStore, watcher: Watcher, on_end: Callable[[], None] = lambda: None
-    ) -> None:
+    def __init__(self, job: Job, plan: Plan, store: ResultStore, lease: FolderLock) -> None:
         self.job = job
         self.folder = store.folder
-        self._plan, self._shelf, self._watcher, self._on_end = plan, store, watcher, on_end
+        self._plan, self._store, self._lease = plan, store, lease
         self._running: dict[int, Training] = {}
-        self._handed_out: set[Training] = set()
-        self._storage = job.storage_path.within(self.folder)
-        self._lock = FolderLock(self._storage)
-
-    def start(self, data: Mapping[str, DataSpec]) -> None:
-        """Lease the folder.
-
-        Raises:
-            InputError: another process works there; the data differs from what was trained on or scored before.
-        """
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self._lock.claim()
-        trained_on = {name: spec.fingerprint() for name, spec in data.items()}
-        tests = {f"test of {name}": fingerprint for spec in data.values() for name, fingerprint in spec.tests.items()}
-        remember_data(self.folder, {**trained_on, **tests})
-        self._storage.upload(DATA)
+        self._dispatched: set[Training] = set()
 
     @property
     def trials_left(self) -> int:
         """Those of the plan that are not finished, twice where two parts of it may turn out to be the same."""
-        return sum(not self._shelf.finished(training) for training in self._plan(SimulatedScores(self._shelf)))
+        return sum(not self._store.finished(training) for training in self._plan(SimulatedScores(self._store)))
 
     @property
-    def more_later(self) -> bool:
+    def waits_for_results(self) -> bool:
         """While something runs, its score may decide what comes next."""
         return bool(self._running)
 
+    @property
+    def complete(self) -> bool:
+        """Whether every training has ended."""
+        store = self._store
+        return not self._running and all(store.finished(t) or t in store.failures for t in self._plan(store))
+
     def next_assignment(self) -> TrialAssignment | None:
         """The first training of the plan that is neither finished nor running."""
-        self._lock.check()
-        for training in self._plan(self._shelf):
-            if training not in self._handed_out and not self._shelf.finished(training):
-                number = len(self._handed_out)
-                self._handed_out.add(training)
+        self._lease.check()
+        for training in self._plan(self._store):
+            if training not in self._dispatched and not self._store.finished(training):
+                number = len(self._dispatched)
+                self._dispatched.add(training)
                 self._running[number] = training
-                self._watcher.trial_started(number, training.settings)
-                return TrialAssignment(number, training.job, training.settings, self._shelf.folder_of(training))
+                return TrialAssignment(number, training.job, training.settings, self._store.folder_of(training))
         return None
 
-    def epoch_ended(self, number: int, report: EpochReport) -> None:
-        """Pass it on."""
-        self._watcher.epoch_ended(number, report)
+    def trial_finished(self, trial: TrialAssignment, result: TrialResult) -> None:
+        """Its result lies in the store."""
+        del self._running[trial.number]
 
-    def trial_finished(self, number: int) -> None:
-        """Pass its dev score on; there is none where it trained on dev, and test is nobody's business yet."""
-        training = self._running.pop(number)
-        on_dev = training.settings.trained_on == "train"
-        score = self._shelf.dev_score(training) if on_dev else None
-        self._watcher.trial_finished(number, math.nan if score is None else score)
-        self._on_end()
-
-    def trial_failed(self, number: int, reason: str, details: str = "") -> None:
-        """Remember why; Tune keeps the rest of what its process said."""
-        self._shelf.failures[self._running.pop(number)] = reason
-        self._watcher.trial_failed(number, reason)
-        self._on_end()
-
-    def trial_retried(self, number: int, reason: str) -> None:
-        """A training died and goes on."""
-        self._watcher.warn(f"trial {number:04d}: {reason}")
-
-    def close(self) -> bool:
-        """Let others in; whether every training has ended."""
-        self._lock.release()
-        return not self._running and all(
-            self._shelf.finished(training) or training in self._shelf.failures for training in self._plan(self._shelf)
-        )
+    def trial_failed(self, trial: TrialAssignment, reason: str, details: str = "") -> None:
+        """Remember why; Tune keeps the rest of what its process printed."""
+        self._store.failures[self._running.pop(trial.number)] = reason
 
 
 def all_trained(plan: Plan, folder: Path, jobs: Iterable[str]) -> bool:
-    """Whether a plan has nothing left to train, going by the data that was noted."""
-    known = known_data(folder)
+    """Whether a plan has nothing left to train, by the data that was recorded."""
+    known = recorded_data(folder)
     if not set(jobs) <= known.keys():
         return False
     store = ResultStore(folder, known)
     return all(store.finished(training) for training in plan(store))
 
 
-def remember_data(folder: Path, fingerprints: Mapping[str, str]) -> None:
-    """Note what is trained on, beside what other commands noted there.
+def record_data(folder: Path, data: Mapping[str, DataSpec]) -> None:
+    """Record the fingerprints of what is trained on and scored, beside those that other plans recorded.
+
+    Args:
+        data: by job.
 
     Raises:
-        InputError: it differs from what was trained on before, so old and new trainings would not compare.
+        InputError: they differ from what was trained on before, so old and new trainings would not compare.
     """
-    known = known_data(folder)
+    trained_on = {name: spec.fingerprint() for name, spec in data.items()}
+    tests = {f"test of {name}": test for spec in data.values() for name, test in spec.tests.items()}
+    fingerprints, known = {**trained_on, **tests}, recorded_data(folder)
     changed = [name for name, fingerprint in fingerprints.items() if known.get(name, fingerprint) != fingerprint]
     if changed:
         found = f"text, tags or embeddings changed since these trainings began: {', '.join(changed)}"
@@ -237,7 +216,14 @@ def remember_data(folder: Path, fingerprints: Mapping[str, str]) -> None:
     write_json(folder / DATA, {**known, **fingerprints})
 
 
-def known_data(folder: Path) -> dict[str, str]:
-    """The fingerprints that were noted in a folder; none before its first training."""
+def recorded_data(folder: Path) -> dict[str, str]:
+    """The fingerprints that were recorded in a folder; none before its first training."""
     path = folder / DATA
     return dict(read_json(path)) if path.exists() else {}
+
+
+def _recorded(folder: Path) -> RecordedTrial:
+    settings = TrialSettings(**read_json(folder / "settings.json"))
+    ended = datetime.fromtimestamp((folder / "result.json").stat().st_mtime).astimezone()
+    began = ended - timedelta(seconds=read_result(folder).seconds)
+    return RecordedTrial(0, settings, folder, "finished", "", began, ended)

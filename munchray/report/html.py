@@ -18,8 +18,8 @@ from munchray.report.effects import order_evidence
 from munchray.report.span_errors import KINDS, Example, SpanErrors, span_errors
 from munchray.settings import Job
 from munchray.training.trial_results import read_epochs
+from munchray.tuning.folder import trial_folder
 from munchray.tuning.ranking import RankedTrial, Ranking, ranking
-from munchray.tuning.search import trial_folder
 
 if TYPE_CHECKING:
     from munchray.training.data import DataSpec

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,7 +26,7 @@ from mlflow.exceptions import RestException
 from mlflow.tracking import MlflowClient
 
 from munchray.errors import InputError, Problem
-from munchray.tracking.runs import Point
+from munchray.tracking.runs import Run
 
 KIND, TRAINING = "mlflow.experimentKind", "custom_model_development"  # or MLflow's pages speak of prompts and judges
 FIX = "Check the address, start the server, or leave tracking_uri out to use a file beside the run"
@@ -98,15 +98,22 @@ class MLflowStore:
         histories = [self._client.get_metric_history(run_id, key) for key in data.metrics]
         return set(data.params), {(point.key, point.step) for history in histories for point in history}
 
-    def log(self, run_id: str, points: Sequence[Point], params: Mapping[str, str], tags: Mapping[str, str]) -> None:
-        """Write all of it in one transaction; at most 1,000 points, 100 parameters and 100 tags."""
-        self._client.log_batch(
-            run_id,
-            [Metric(point.key, point.value, point.time, point.step) for point in points],
-            [Param(*pair) for pair in params.items()],
-            [RunTag(*pair) for pair in tags.items()],
-            synchronous=True,
-        )
+    def write(self, run: Run) -> None:
+        """Write all that a run has waiting; what a failing store has taken by then is not written again."""
+        while batch := run.next_batch():
+            self._client.log_batch(
+                run.run_id,
+                [Metric(point.key, point.value, point.time, point.step) for point in batch.points],
+                [Param(*pair) for pair in batch.params.items()],
+                [RunTag(*pair) for pair in batch.tags.items()],
+                synchronous=True,
+            )
+            run.drop(batch)
+        while run.files:
+            self._log_file(run.run_id, *run.files[0])
+            del run.files[0]
+        if run.status != run.written_status:
+            self._set_status(run, run.status)
 
     def log_corpora(self, run_id: str, fingerprints: Mapping[str, str]) -> None:
         """Note what a run was trained on, the main corpus first; what has been noted stays as it was."""
@@ -118,19 +125,18 @@ class MLflowStore:
         if inputs:
             self._client.log_inputs(run_id, inputs)
 
-    def log_file(self, run_id: str, name: str, content: str | Path) -> None:
-        """Keep a text or a folder as an artifact."""
+    def _log_file(self, run_id: str, name: str, content: str | Path) -> None:
         if isinstance(content, Path):
             self._client.log_artifacts(run_id, str(content), name)
         else:
             self._client.log_text(run_id, content, name)
 
-    def set_status(self, run_id: str, status: str, ended: int) -> None:
-        """``RUNNING`` again, or the end of a run."""
+    def _set_status(self, run: Run, status: str) -> None:
         if status == "RUNNING":
-            self._client.update_run(run_id, status=status)
+            self._client.update_run(run.run_id, status=status)
         else:
-            self._client.set_terminated(run_id, status=status, end_time=ended)
+            self._client.set_terminated(run.run_id, status=status, end_time=run.ended)
+        run.written_status = status
 
 
 def advice(error: Exception) -> str:

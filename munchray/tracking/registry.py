@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ from munchray.files import digest, file_digest
 from munchray.models import served
 from munchray.models.export import TrainedModel, export
 from munchray.settings import Job, load_job
-from munchray.tracking.tracker import PARENT, SEARCH, TRAINING, TRIAL
+from munchray.tracking.run_writer import PARENT, SEARCH, TRAINING, TRIAL
 
 CHAMPION = "champion"
 WEIGHTS = "munchray.weights"
@@ -167,6 +168,31 @@ class Registry:
             line = (str(error).strip() or type(error).__name__).splitlines()[0][:300]
             found = f"'{self.uri}' does not work: {line}"
             raise InputError(Problem(self._where, found, fix=mlflow_client.FIX)) from error
+
+
+@contextmanager
+def downloaded(source: str, uri: str | None) -> Iterator[Path]:
+    """A registered model as an exported folder, while the context is open.
+
+    Args:
+        source: such as ``models:/quickstart@champion``.
+        uri: of the MLflow store; None is that of ``MLFLOW_TRACKING_URI``.
+
+    Raises:
+        InputError: no store is named, it does not work, or it has no such model.
+    """
+    uri = uri or os.environ.get("MLFLOW_TRACKING_URI")
+    if not uri:
+        expected = "tracking_uri, or the variable MLFLOW_TRACKING_URI"
+        raise InputError(Problem(source, "no MLflow store is named that may have it", expected))
+    with TemporaryDirectory() as folder:
+        try:
+            mlflow_client.check_uri(uri, must_exist=True)
+            path = mlflow.artifacts.download_artifacts(source, tracking_uri=uri, registry_uri=uri, dst_path=folder)
+        except MlflowException as error:
+            found = f"{uri} gives no such model: {str(error).splitlines()[0][:300]}"
+            raise InputError(Problem(source, found, fix="See what there is with: mlflow ui")) from error
+        yield Path(path, "artifacts", served.BUNDLE)
 
 
 def _weights_digest(trained: TrainedModel) -> str:

@@ -1,4 +1,4 @@
-"""One MLflow run as a search sees it: what is to be written, and what has been."""
+"""One MLflow run as a buffer: what is to be written, and what has been."""
 
 from __future__ import annotations
 
@@ -10,20 +10,16 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from munchray.orders import order_text
 
-if TYPE_CHECKING:  # it imports MLflow, which takes seconds
-    from munchray.tracking.mlflow_client import MLflowStore
-
 NOTE = "mlflow.note.content"
-SHORT = {"learning_rate": "lr", "batch_size": "bs"}  # as run names show them
 POINTS_A_CALL, PARAMS_A_CALL, TAGS_A_CALL = 1000, 100, 100  # what MLflow takes at once
 PARAM_LENGTH, TAG_LENGTH, NAME_LENGTH = 6000, 8000, 250
 
 Key = int | str
-"""Of a run under a search: the number of a trial, or the name of a training that came after it."""
+"""Of a run under a search: the number of a trial, or the folder name of a training of finalize."""
 
 
 @dataclass(frozen=True)
@@ -36,8 +32,17 @@ class Point:
     step: int
 
 
+@dataclass(frozen=True)
+class Batch:
+    """What is written to a run in one call."""
+
+    points: list[Point]
+    params: dict[str, str]
+    tags: dict[str, str]
+
+
 def milliseconds(moment: datetime | None = None) -> int:
-    """Since 1970; of now when no moment is given."""
+    """Milliseconds since 1970, of now when no moment is given."""
     return time.time_ns() // 1_000_000 if moment is None else int(1000 * moment.timestamp())
 
 
@@ -45,10 +50,12 @@ def milliseconds(moment: datetime | None = None) -> int:
 class Run:
     """One MLflow run: what is to be written and what has been.
 
-    One thread adds under the lock; the other writes without it and takes away what it has written under it.
+    One thread adds, another writes; both change the buffers under the lock, and no call to MLflow is made under it.
 
     Args:
         key: None for the search itself.
+        steps: of the points that have been logged or wait.
+        caught_up: False if it was found in the store, written by an earlier process.
     """
 
     key: Key | None
@@ -62,24 +69,19 @@ class Run:
     written_status: str = ""
     began: int = field(default_factory=milliseconds)
     ended: int = 0
-    steps: set[int] = field(default_factory=set)  # of what has been logged or waits
-    caught_up: bool = True  # False: found in the store, from an earlier process
+    steps: set[int] = field(default_factory=set)
+    caught_up: bool = True
     failed_at: float = 0.0
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     @property
-    def waits(self) -> bool:
+    def pending(self) -> bool:
         """Whether something is still to be written."""
         unwritten = self.params or self.tags or self.points or self.files
         return bool(unwritten) or self.status != self.written_status
 
-    @property
-    def last_step(self) -> int:
-        """The last one of its curves; 0 before the first."""
-        return max(self.steps, default=0)
-
     def open(self, name: str, params: Mapping[str, Any], began: datetime | None = None) -> None:
-        """Begin, or go on; the name stays the first one."""
+        """Begin or resume; the name stays the first one."""
         with self.lock:
             self.name = self.name or name[:NAME_LENGTH]
             self.status = "RUNNING"
@@ -92,59 +94,49 @@ class Run:
         self.status = status
 
     def add_tags(self, tags: Mapping[str, str]) -> None:
-        """Too long ones are cut off at the end."""
+        """Buffer tags; long ones are cut off at the end."""
         with self.lock:
             self.tags.update((key, value[:TAG_LENGTH]) for key, value in tags.items())
 
-    def add_points(self, metrics: Mapping[str, float], step: int, moment: datetime | None = None) -> None:
-        """Values at one step of their curves; what is not finite is left out."""
+    def add_points(self, metrics: Mapping[str, float], step: int | None = None, moment: datetime | None = None) -> None:
+        """Buffer one step of the curves, unless it has been logged; values that are not finite are left out.
+
+        Args:
+            step: the last one of the curves, whether logged or not, when it is None.
+        """
+        at = max(self.steps, default=0) if step is None else step
+        if step is not None and step in self.steps:
+            return
         when = milliseconds(moment)
-        points = [Point(key, float(value), when, step) for key, value in metrics.items() if math.isfinite(value)]
+        points = [Point(key, float(value), when, at) for key, value in metrics.items() if math.isfinite(value)]
         with self.lock:
             self.points += points
-            self.steps.add(step)
+            self.steps.add(at)
 
-    def write(self, store: MLflowStore) -> None:
-        """Write everything; what a failing store has taken by then is not written again."""
-        while self.params or self.tags or self.points:
-            self._write_batch(store)
-        while self.files:
-            store.log_file(self.run_id, *self.files[0])
-            del self.files[0]
-        status = self.status
-        if status != self.written_status:
-            store.set_status(self.run_id, status, self.ended)
-            self.written_status = status
-
-    def catch_up(self, store: MLflowStore) -> None:
-        """Leave out what the run has from an earlier process: MLflow takes no parameter twice."""
-        params, logged = store.has(self.run_id)
+    def skip_written(self, params: set[str], logged: set[tuple[str, int]]) -> None:
+        """Drop what the store has from an earlier process: MLflow takes no parameter twice."""
         with self.lock:
             self.params = {key: value for key, value in self.params.items() if key not in params}
             self.points = [point for point in self.points if (point.key, point.step) not in logged]
             self.steps |= {step for _, step in logged}
             self.caught_up = True
 
-    def _write_batch(self, store: MLflowStore) -> None:
+    def next_batch(self) -> Batch | None:
+        """As much of what waits as one call takes; None if there is nothing."""
         with self.lock:
-            points = self.points[:POINTS_A_CALL]
+            if not (self.points or self.params or self.tags):
+                return None
             params = dict(islice(self.params.items(), PARAMS_A_CALL))
             tags = dict(islice(self.tags.items(), TAGS_A_CALL))
-        store.log(self.run_id, points, params, tags)
+            return Batch(self.points[:POINTS_A_CALL], params, tags)
+
+    def drop(self, written: Batch) -> None:
+        """Forget what has been written, unless it has changed since."""
         with self.lock:
-            del self.points[: len(points)]
-            for pending, written in ((self.params, params), (self.tags, tags)):
-                for key, value in written.items():
-                    if pending.get(key) == value:  # else it has changed meanwhile
-                        del pending[key]
-
-
-def run_name(key: Key, params: Mapping[str, Any]) -> str:
-    """``0007 bc5cdr-disease > linnaeus lr=0.1 bs=32``; of a later training ``final train+dev seed=5`` and the rest."""
-    order = [order_text(params["order"])] if params.get("order") else []
-    numbers = [f"{short}={params[name]:g}" for name, short in SHORT.items() if name in params]
-    first = f"{key:04d}" if isinstance(key, int) else f"final {params['trained_on']} seed={params['seed']}"
-    return " ".join([first, *order, *numbers])
+            del self.points[: len(written.points)]
+            for waiting, done in ((self.params, written.params), (self.tags, written.tags)):
+                for key in [key for key, value in done.items() if waiting.get(key) == value]:
+                    del waiting[key]
 
 
 def error_note(text: str) -> dict[str, str]:

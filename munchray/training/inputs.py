@@ -94,7 +94,7 @@ def prepare(job: Job, progress: Callable[[str], None], inputs: Inputs | None = N
     return DataSpec(sources, _limits(job), fingerprints, features, contents, _splits_of(job), tests)
 
 
-def open_embedders(job: Job, progress: Callable[[str], None]) -> list[Embedder]:
+def open_embedders(job: Job, progress: Callable[[str], None] = lambda line: None) -> list[Embedder]:
     """The embedders of a job, opened, to embed new text with.
 
     Raises:

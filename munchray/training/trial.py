@@ -46,31 +46,46 @@ from munchray.training.trial_results import (
 )
 
 
+@dataclass(frozen=True)
+class TrialCallbacks:
+    """What a trial calls while it runs.
+
+    Args:
+        epoch_ended: after every epoch of this process, from a checkpoint on.
+        update_made: after every parameter update, and while another process trains a stage that this one needs.
+        upload: when the folder holds something to resume from: after a checkpoint, and at the end.
+        warn: when the disk is full or away, and the trial waits for it.
+    """
+
+    epoch_ended: Callable[[EpochReport], None] = lambda report: None
+    update_made: Callable[[], None] = lambda: None
+    upload: Callable[[], None] = lambda: None
+    warn: Callable[[str], None] = lambda message: None
+
+
+@dataclass(frozen=True)
+class TrialOptions:
+    """How a trial is run; nothing of it changes the result of a machine.
+
+    Args:
+        device: ``cpu`` or ``cuda``.
+        stage_cache: stages of Stack and single_aux are taken from it if they are there, and left in it.
+        checkpoint_minutes: between checkpoints inside a stage, what a crash may cost; every stage ends with one.
+    """
+
+    device: str = "cpu"
+    stage_cache: StageCache | None = None
+    checkpoint_minutes: float = math.inf
+
+
 def run_trial(
     settings: TrialSettings,
     data: TrialData,
     folder: Path,
-    *,
-    device: str = "cpu",
-    stage_cache: StageCache | None = None,
-    checkpoint_minutes: float = math.inf,
-    report: Callable[[EpochReport], None] = lambda _: None,
-    tick: Callable[[], None] = lambda: None,
-    keep: Callable[[], None] = lambda: None,
-    warn: Callable[[str], None] = lambda _: None,
+    options: TrialOptions = TrialOptions(),
+    callbacks: TrialCallbacks = TrialCallbacks(),
 ) -> TrialResult:
-    """Train one setting, or go on where a checkpoint in ``folder`` left it; a finished trial is only read.
-
-    On a CPU the result is a function of settings and data, bit for bit, however often it was interrupted and whatever
-    the stage store held.
-
-    Args:
-        stage_cache: stages of Stack and single_aux are taken from it if they are there, and left in it.
-        checkpoint_minutes: between checkpoints inside a stage, what a crash may cost; every stage ends with one.
-        report: called after every epoch of this process, from a checkpoint on.
-        tick: called after every update, and while another process trains a stage that this one needs.
-        keep: called when the folder holds something to go on from: after a checkpoint, and at the end.
-        warn: told when the disk is full or away, and the trial waits for it.
+    """Train one setting in a folder, or resume it there; a finished trial is only read.
 
     Raises:
         InputError: the device cannot do the precision.
@@ -79,10 +94,10 @@ def run_trial(
     """
     if (folder / "result.json").exists():
         return read_result(folder)
-    check_precision(settings.precision, device)
+    check_precision(settings.precision, options.device)
     described = settings.model_dump(mode="json")
-    patiently(lambda: write_json(folder / "settings.json", described), warn, tick)
-    run = _Run(settings, data, folder, device, stage_cache, checkpoint_minutes, report, tick, keep, warn)
+    patiently(lambda: write_json(folder / "settings.json", described), callbacks.warn, callbacks.update_made)
+    run = _Run(settings, data, folder, options, callbacks)
     for stage in run.stages_left():
         run.pass_stage(stage)
     return run.finish()
@@ -132,23 +147,13 @@ class _Run:
     """A trial that is being trained; begins at its checkpoint if there is a whole one."""
 
     def __init__(
-        self,
-        settings: TrialSettings,
-        data: TrialData,
-        folder: Path,
-        device: str,
-        stage_cache: StageCache | None,
-        checkpoint_minutes: float,
-        report: Callable[[EpochReport], None],
-        tick: Callable[[], None],
-        keep: Callable[[], None],
-        warn: Callable[[str], None],
+        self, settings: TrialSettings, data: TrialData, folder: Path, options: TrialOptions, callbacks: TrialCallbacks
     ) -> None:
-        self._settings, self._data, self._folder, self._device = settings, data, folder, device
-        self._store, self._report, self._tick, self._keep = stage_cache, report, tick, keep
-        self._warn = warn
-        self._interval = 60 * checkpoint_minutes
-        self._tagger = new_tagger(settings, data).to(device)
+        self._settings, self._data, self._folder = settings, data, folder
+        self._device, self._cache = options.device, options.stage_cache
+        self._call = callbacks
+        self._interval = 60 * options.checkpoint_minutes
+        self._tagger = new_tagger(settings, data).to(options.device)
         self._progress = self._begin()
         self._saved = time.monotonic()
 
@@ -173,8 +178,8 @@ class _Run:
             )
             progress.stage, progress.schedule = progress.stage + 1, LRScheduler.begin(self._settings)
             self._save()
-            if kept is None and self._store and stage.reusable:
-                self._publish(stage, self._store)
+            if kept is None and self._cache and stage.reusable:
+                self._publish(stage, self._cache)
 
     def finish(self) -> TrialResult:
         """Score the dev splits, write model and result."""
@@ -191,7 +196,7 @@ class _Run:
         self._write(lambda: weights.save_model(self._folder / "model", self._tagger, self._settings))
         self._write(lambda: write_result(self._folder, result))
         shutil.rmtree(self._folder / "checkpoint")
-        self._keep()
+        self._call.upload()
         return result
 
     def _train(self, stage: Stage) -> None:
@@ -199,7 +204,7 @@ class _Run:
         for batches in islice(stage.epochs(), progress.schedule.epochs, None):
             progress.reports.append(self._one_epoch(stage, batches))
             self._write(lambda: append_epoch(self._folder, progress.reports[-1]))
-            self._report(progress.reports[-1])
+            self._call.epoch_ended(progress.reports[-1])
             if progress.schedule.finished:
                 break
             if time.monotonic() - self._saved > self._interval:
@@ -209,7 +214,9 @@ class _Run:
         settings, progress, schedule = self._settings, self._progress, self._progress.schedule
         rate, epoch = schedule.learning_rate, schedule.epochs
         scope = (stage.key, epoch)
-        trained = loop.train_epoch(self._tagger, batches, self._data.train, settings, rate, scope, self._tick)
+        trained = loop.train_epoch(
+            self._tagger, batches, self._data.train, settings, rate, scope, self._call.update_made
+        )
         precision, recall, f1 = self._dev_scores()
         schedule.step(trained.loss)
         return EpochReport(
@@ -236,9 +243,11 @@ class _Run:
         return dev.precision, dev.recall, dev.f1
 
     def _turn(self, stage: Stage) -> AbstractContextManager[CachedStage | None]:
-        if self._store is None or not stage.reusable:
+        if self._cache is None or not stage.reusable:
             return contextlib.nullcontext()
-        return self._store.get_or_lock(stage_key(self._settings, self._data, stage, self._device), self._tick)
+        return self._cache.get_or_lock(
+            stage_key(self._settings, self._data, stage, self._device), self._call.update_made
+        )
 
     def _adopt(self, kept: CachedStage, stage: Stage) -> None:
         """Go on as if the stage had been trained here; what was trained of it before an interruption goes."""
@@ -249,7 +258,7 @@ class _Run:
         progress.reports[:] = [r for r in progress.reports if r.stage <= progress.stage] + reports
         self._write(lambda: write_epochs(self._folder, progress.reports))
         for report in reports:
-            self._report(report)
+            self._call.epoch_ended(report)
 
     def _publish(self, stage: Stage, store: StageCache) -> None:
         settings, progress = self._settings, self._progress
@@ -283,11 +292,11 @@ class _Run:
 
     def _write(self, write: Callable[[], None]) -> None:
         """Write, and wait while the disk is full or away: what is trained is not given up for that."""
-        patiently(write, self._warn, self._tick)
+        patiently(write, self._call.warn, self._call.update_made)
 
     def _save(self) -> None:
         self._write(self._write_checkpoint)
-        self._keep()
+        self._call.upload()
         self._saved = time.monotonic()
 
     def _write_checkpoint(self) -> None:

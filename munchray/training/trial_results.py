@@ -102,6 +102,20 @@ def read_result(folder: Path) -> TrialResult:
     )
 
 
+def write_error(folder: Path, details: str) -> Path:
+    """Write ``error.txt``: the last lines that the process of a failed trial printed."""
+    path = folder / "error.txt"
+    with written_aside(path) as aside:
+        aside.write_text(details, encoding="utf-8")
+    return path
+
+
+def read_error(folder: Path) -> str:
+    """What `write_error` wrote; empty if the trial left nothing."""
+    path = folder / "error.txt"
+    return path.read_text(encoding="utf-8") if path.exists() else ""
+
+
 def read_epochs(folder: Path) -> list[EpochReport]:
     """The curve of a trial so far; empty before its first epoch."""
     path = folder / "epochs.jsonl"

@@ -10,11 +10,11 @@ from munchray.files import read_json
 from munchray.models.export import TrainedModel
 from munchray.settings import Job
 from munchray.training.inputs import open_embedders
+from munchray.tuning.folder import search_storage, trial_folder
 from munchray.tuning.ranking import RankedTrial, Ranking, ranking
-from munchray.tuning.search import search_storage, trial_folder
 
 
-def trained_by(job: Job, number: int | None, progress: Callable[[str], None]) -> TrainedModel:
+def trained_by(job: Job, number: int | None, progress: Callable[[str], None] = lambda line: None) -> TrainedModel:
     """The model of a finished trial of a job's search, the best one when no number is given.
 
     Raises:

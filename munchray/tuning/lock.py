@@ -28,7 +28,7 @@ class FolderLock:
         self._lock = FileLock(storage.folder / LOCK)
         self._claim = storage.claim("search") if storage.remote else None
 
-    def claim(self) -> None:
+    def acquire(self) -> None:
         """Be the only one, unless this process is already; a copy of what is in a bucket is brought up to date.
 
         Raises:

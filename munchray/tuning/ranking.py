@@ -10,8 +10,8 @@ from munchray.errors import InputError, Problem, WorkError
 from munchray.files import read_json
 from munchray.settings import Job, TrialSettings
 from munchray.training.trial_results import StageResult, read_epochs, read_result
+from munchray.tuning.folder import search_storage, trial_folder
 from munchray.tuning.lock import look_at
-from munchray.tuning.search import search_storage, trial_folder
 from munchray.tuning.study import FinishedTrial, Study
 
 
@@ -107,8 +107,7 @@ def ranking(job: Job) -> Ranking:
     if not (folder / "job.json").exists():
         found = "there is no search of this job"
         raise InputError(Problem(str(storage), found, fix="Start it with: munchray search JOB"))
-    space, rule = job.search_space, job.order_rule()
-    study = Study.open(folder, job.name, space, rule, job.auxiliaries, job.sampler, job.seed, repair=False)
+    study = Study.open(job, folder, repair=False)
     trials = [_ranked(trial, folder, job) for trial in study.finished()]
     trials.sort(key=lambda trial: (-trial.dev_f1, trial.number))
     return Ranking(trials, study.failed(), [s.number for s in study.running()], folder)

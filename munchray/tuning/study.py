@@ -18,11 +18,14 @@ from optuna.trial import FrozenTrial, TrialState
 
 from munchray.disk import appended_whole, patiently
 from munchray.errors import InputError, Problem
-from munchray.orders import OrderRule, order_text
-from munchray.samplers.base import STAGES_BEHIND, Outcome, params_of
+from munchray.orders import order_text
+from munchray.samplers.base import STAGES, STAGES_BEHIND, Outcome, params_of
 from munchray.samplers.registry import NonRepeatingSampler, SpaceExhausted, make_sampler
 from munchray.samplers.search_space import Encoding
-from munchray.settings.space import SearchSpace
+from munchray.settings import Job
+from munchray.training.events import RecordedTrial, TrialAssignment, TrialListener
+from munchray.training.trial_results import EpochReport, TrialResult, write_error
+from munchray.tuning.folder import trial_folder
 
 JOURNAL = "study.journal"
 JOURNAL_BEGINS = b'{"op_code"'
@@ -48,65 +51,49 @@ class FinishedTrial:
     ended: datetime
 
 
-@dataclass(frozen=True)
-class PastTrial:
-    """Any trial of a study, as far as it came, by the local clock.
+class Study(TrialListener):
+    """The trials of one search, what came of them, and what to try next. One process writes at a time.
 
     Args:
-        state: ``finished``, ``running`` or ``failed``.
-        values: None when a process was killed while it suggested them.
+        job: whose search it is.
+        folder: of the search.
     """
 
-    number: int
-    state: str
-    values: dict[str, Any] | None
-    reason: str
-    began: datetime
-    ended: datetime | None
-
-
-class Study:
-    """The trials of one search, what came of them, and what to try next. One process writes at a time."""
-
-    def __init__(self, study: optuna.Study, storage: JournalStorage, sampler: NonRepeatingSampler) -> None:
-        self._study = study
+    def __init__(self, job: Job, folder: Path, storage: JournalStorage, sampler: NonRepeatingSampler) -> None:
+        self._job, self._folder = job, folder
+        self._study = _optuna_study(storage, job.name, sampler)
         self._storage = storage
         self._sampler = sampler
         self._encoding = sampler.encoding
         self._behind: dict[int, int] = {}
-        self._study_id = storage.get_study_id_from_name(study.study_name)
+        self._study_id = storage.get_study_id_from_name(job.name)
 
     @classmethod
     def open(
         cls,
+        job: Job,
         folder: Path,
-        job_name: str,
-        space: SearchSpace,
-        rule: OrderRule,
-        auxiliaries: Sequence[str],
-        sampler_name: str,
-        seed: int,
         *,
         repair: bool = True,
-        earlier: Sequence[Outcome] = (),
+        prior: Sequence[Outcome] = (),
         warn: Callable[[str], None] = lambda message: None,
     ) -> Study:
-        """Create or continue ``folder/study.journal``.
+        """Create or resume ``folder/study.journal``.
 
         Args:
-            earlier: what other searches found, for a sampler that learns from it.
-            warn: told when the disk is full or away and the study waits for it.
-            repair: end the trials that a killed process left half suggested; False while another process may search.
+            repair: fail the trials that a killed process left half suggested; False while another process may search.
+            prior: what other searches found, for a sampler that learns from it.
+            warn: called when the disk is full or away and the study waits for it.
 
         Raises:
             InputError: the space and the sampler do not fit, or the file is not a journal or cannot be written.
         """
-        sampler = make_sampler(sampler_name, Encoding(space, rule, auxiliaries), seed, earlier)
+        encoding = Encoding(job.search_space, job.order_rule(), job.auxiliaries)
+        sampler = make_sampler(job.sampler, encoding, job.seed, prior)
         path = folder / JOURNAL
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            storage = _storage(path, warn)
-            study = cls(_optuna_study(storage, job_name, sampler), storage, sampler)
+            study = cls(job, folder, _storage(path, warn), sampler)
         except OSError as error:
             fix = "Choose another storage or give yourself the right to write"
             raise InputError(Problem(str(path), f"cannot be written: {error.strerror}", fix=fix)) from error
@@ -147,18 +134,38 @@ class Study:
             return None
         suggestion = self._suggestion(self._study.get_trials(deepcopy=False)[number])
         self._describe(suggestion)
+        self._upload()  # before anything lies in a folder of that number
         return suggestion
 
-    def report(self, number: int, step: int, value: float) -> None:
-        """One point of the trial's curve in the dashboard; a value that is not finite is left out."""
-        if math.isfinite(value) and self._is_running(number):
-            self._storage.set_trial_intermediate_value(self._trial_id(number), step, value)
+    def unsuggested(self, trials: int) -> int:
+        """How many of so many trials have not been suggested; a space that is smaller ends a search."""
+        return min(trials, self.size or trials) - sum(self.counts().values())
 
-    def pass_stages(self, number: int, behind: int) -> None:
-        """So many stages of a running trial are trained; told again and again, it is written when it changes."""
-        if behind and self._behind.get(number) != behind and self._is_running(number):
-            self._set_attributes(number, {STAGES_BEHIND: behind})
-            self._behind[number] = behind
+    def epoch_ended(self, trial: TrialAssignment, report: EpochReport) -> None:
+        """A point of the trial's curve in the dashboard, and how many stages it has behind it."""
+        if not self._is_running(trial.number):
+            return
+        if math.isfinite(report.dev_f1):
+            self._storage.set_trial_intermediate_value(self._trial_id(trial.number), report.updates, report.dev_f1)
+        behind = report.stage - 1
+        if behind and self._behind.get(trial.number) != behind:
+            self._set_attributes(trial.number, {STAGES_BEHIND: behind})
+            self._behind[trial.number] = behind
+
+    def trial_finished(self, trial: TrialAssignment, result: TrialResult) -> None:
+        """Record its dev F1, and that of every prefix of its order that was a stage."""
+        prefixes = [[len(stage.auxiliaries), stage.dev_f1] for stage in result.stages]
+        reused = sum(stage.reused for stage in result.stages)
+        attributes = {"updates": result.updates, STAGES: prefixes, "stages_reused": reused}
+        self.complete(trial.number, result.dev_f1(trial.settings.main), attributes)
+        self._upload()
+
+    def trial_failed(self, trial: TrialAssignment, reason: str, details: str = "") -> None:
+        """Record why; the details lie in the trial's folder."""
+        if details:
+            self._upload(write_error(trial.folder, details))
+        self.fail(trial.number, reason)
+        self._upload()
 
     def complete(self, number: int, value: float, user_attrs: Mapping[str, Any] | None = None) -> None:
         """The trial ended with this dev F1; one that is not finite makes it failed.
@@ -194,11 +201,10 @@ class Study:
         """Number and reason of the trials that ended without a score."""
         return [(t.number, t.user_attrs.get("reason", "")) for t in self._trials(TrialState.FAIL)]
 
-    def history(self) -> list[PastTrial]:
+    def history(self) -> list[RecordedTrial]:
         """Every trial that was begun, by number."""
-        return sorted(
-            (self._past(t, name) for name in STATES for t in self._trials(STATES[name])), key=lambda trial: trial.number
-        )
+        found = [self._recorded(trial, name) for name in STATES for trial in self._trials(STATES[name])]
+        return sorted(found, key=lambda trial: trial.number)
 
     def counts(self) -> dict[str, int]:
         """How many trials are ``finished``, ``running`` and ``failed``."""
@@ -211,10 +217,17 @@ class Study:
     def _suggestion(self, trial: FrozenTrial) -> Suggestion:
         return Suggestion(trial.number, self._encoding.decode(trial.params))
 
-    def _past(self, trial: FrozenTrial, state: str) -> PastTrial:
-        values = self._encoding.decode(trial.params) if self._is_whole(trial) else None
-        reason = trial.user_attrs.get("reason", "")
-        return PastTrial(trial.number, state, values, reason, trial.datetime_start, trial.datetime_complete)
+    def _recorded(self, trial: FrozenTrial, state: str) -> RecordedTrial:
+        settings = self._job.trial(self._encoding.decode(trial.params)) if self._is_whole(trial) else None
+        folder, reason = trial_folder(self._folder, trial.number), trial.user_attrs.get("reason", "")
+        return RecordedTrial(
+            trial.number, settings, folder, state, reason, trial.datetime_start, trial.datetime_complete
+        )
+
+    def _upload(self, path: Path | None = None) -> None:
+        """Show other machines the journal, or another file of the search, as it is now."""
+        path = path or self._folder / JOURNAL
+        self._job.storage_path.within(path.parent).upload(path.name)
 
     def _describe(self, suggestion: Suggestion) -> None:
         """Attributes for people who look at the study: keys and lengths say nothing to them."""
@@ -233,7 +246,7 @@ class Study:
                 raise InputError(Problem(str(path), found, fix=fix))
 
     def _fail_half_suggested(self) -> None:
-        """A process killed while it wrote a suggestion leaves a trial nobody trains."""
+        """A process killed while it wrote a suggestion leaves a trial that cannot be trained."""
         for trial in self._trials(TrialState.RUNNING):
             if not self._is_whole(trial):
                 self.fail(trial.number, "the search was stopped while this trial was being suggested")
@@ -242,7 +255,7 @@ class Study:
         return bool(trial.params.keys() >= self._encoding.distributions.keys())
 
     def _is_lost(self, trial: FrozenTrial) -> bool:
-        """A killed process left it half suggested."""
+        """Whether a killed process left it half suggested."""
         return bool(trial.state == TrialState.FAIL and not self._is_whole(trial))
 
     def _set_attributes(self, number: int, attributes: Mapping[str, Any]) -> None:

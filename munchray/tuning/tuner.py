@@ -1,7 +1,7 @@
-"""The bridge to Ray: trials of a search, or of a protocol, as Ray Tune trials on a cluster's cores and GPUs. (ray)
+"""The bridge to Ray: runs the trials of a search, or the trainings of a plan, as Ray Tune trials. (ray)
 
 Tune schedules, retries and streams reports. What must survive lies in the search's folder and its study, so a search
-goes on by starting a new Tune experiment over what is left; Tune's own restore, which unpickles searchers, is not used.
+is resumed by a new Tune experiment over what is left; Tune's own restore, which unpickles searchers, is not used.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -27,30 +27,30 @@ from munchray.interrupts import defer_sigint_to_tune
 from munchray.settings import Job
 from munchray.storage.path import StoragePath
 from munchray.training.data import DataSpec
-from munchray.training.trial_results import EpochReport
+from munchray.training.events import TrialAssignment, TrialListener
+from munchray.training.trial_results import EpochReport, read_result
 from munchray.training.watchdog import PULSE
 from munchray.tuning import worker
-from munchray.tuning.search import TrialAssignment
 
-MOST_FAILURES = 2
-"""Retries of a trial whose process died; each goes on from its last checkpoint."""
+MAX_FAILURES = 2
+"""Retries of a trial whose process died; each resumes its last checkpoint."""
 
 ERROR_TAIL = 4000  # characters
 ENDS = {"finished", "failed", "halted"}
 """What a trial's last report says; all others are of an epoch."""
-LOOK_AGAIN = 5.0
-"""Seconds between looks at the nodes of the cluster, and at the signs of life of the trials."""
+POLL_S = 5.0
+"""Seconds between polls of the nodes of the cluster, and of the pulses of the trials."""
 HEAD_START = 10.0
 """Seconds that a hung trial has to end itself, with a trace in its log, before it is ended."""
 
 REPORT_FIELDS = tuple(field.name for field in fields(EpochReport))
 
 
-class Trials(Protocol):
-    """Where trials come from, and who is told what becomes of them: a search, or the trainings of a protocol.
+class TrialSource(Protocol):
+    """Where trials come from: a search, or a plan of trainings.
 
     Attributes:
-        job: for its resources, device and stage store.
+        job: for its resources, device and stage cache.
         folder: for Tune's own files.
     """
 
@@ -59,63 +59,52 @@ class Trials(Protocol):
 
     @property
     def trials_left(self) -> int:
-        """At most so many are still to be handed out."""
+        """At most so many are still to be dispatched."""
 
     @property
-    def more_later(self) -> bool:
+    def waits_for_results(self) -> bool:
         """Whether trials that run now decide what comes next."""
+
+    @property
+    def complete(self) -> bool:
+        """Whether all trials have ended."""
 
     def next_assignment(self) -> TrialAssignment | None:
         """A trial to run, if there is one now."""
 
-    def epoch_ended(self, number: int, report: EpochReport) -> None:
-        """A trial reported."""
 
-    def trial_finished(self, number: int) -> None:
-        """A trial left its result in its folder."""
-
-    def trial_failed(self, number: int, reason: str, details: str = "") -> None:
-        """A trial ended without one; ``details`` are the last lines of its process."""
-
-    def trial_retried(self, number: int, reason: str) -> None:
-        """A trial died and goes on."""
-
-    def close(self) -> bool:
-        """Nothing runs any more; whether all trials have ended."""
-
-
-def run(search: Trials, data: Mapping[str, DataSpec]) -> None:
-    """Run what is left of a search or a protocol.
+def run(source: TrialSource, listeners: Sequence[TrialListener], data: Mapping[str, DataSpec]) -> None:
+    """Run what is left of a search or a plan.
 
     Args:
+        listeners: receive every event, in this order.
         data: what the trials of each job train on, by the job's name.
 
     Raises:
         Interrupted: the user stopped it.
         WorkError: what every trial needs is away or full.
     """
-    run_with(search, _trainable(search, data))
+    run_with(source, listeners, _trainable(source.job, data))
 
 
-def run_with(search: Trials, trainable: Any) -> None:
+def run_with(source: TrialSource, listeners: Sequence[TrialListener], trainable: Any) -> None:
     """The same with any trainable that reports as `worker.train` does.
 
     Raises:
         Interrupted: the user stopped it.
         WorkError: what every trial needs is away or full.
     """
-    halted = Halted()
-    if search.trials_left > 0:
+    dispatch = Dispatch(source, listeners)
+    if source.trials_left > 0:
         with defer_sigint_to_tune():
-            _tuner(search, trainable, halted).fit()
-    if not search.close():
-        if halted.reason:
-            raise WorkError(halted.reason)
-        raise Interrupted("finished trials are kept; the same command goes on where this stopped")
+            _tuner(dispatch, trainable).fit()
+    if not source.complete:
+        if dispatch.halted:
+            raise WorkError(dispatch.halted)
+        raise Interrupted("finished trials are kept; the same command resumes the rest")
 
 
-def _trainable(search: Trials, data: Mapping[str, DataSpec]) -> Any:
-    job = search.job
+def _trainable(job: Job, data: Mapping[str, DataSpec]) -> Any:
     # A trial that was given no GPU leaves those it may see to others.
     device = job.device if job.resources_per_trial.gpu else "cpu"
     shared = worker.Shared(
@@ -130,83 +119,99 @@ def _trainable(search: Trials, data: Mapping[str, DataSpec]) -> Any:
     return tune.with_parameters(worker.train, shared=shared)
 
 
-def _tuner(search: Trials, trainable: Any, halted: Halted) -> tune.Tuner:
-    job = search.job
-    resources = {"cpu": job.resources_per_trial.cpu, "gpu": job.resources_per_trial.gpu}
+def _tuner(dispatch: Dispatch, trainable: Any) -> tune.Tuner:
+    source = dispatch.source
+    needed = source.job.resources_per_trial
     return tune.Tuner(
-        tune.with_resources(trainable, resources),
+        tune.with_resources(trainable, {"cpu": needed.cpu, "gpu": needed.gpu}),
         tune_config=tune.TuneConfig(
-            search_alg=StudySearcher(search, halted),
-            num_samples=search.trials_left,
+            search_alg=DispatchSearcher(dispatch),
+            num_samples=source.trials_left,
             trial_name_creator=_trial_name,
             trial_dirname_creator=_trial_name,
             reuse_actors=True,  # a process start and the import of torch once a core, not once a trial
         ),
         run_config=tune.RunConfig(
             name=time.strftime("%Y%m%d-%H%M%S"),
-            storage_path=str(search.folder / "tune"),
-            failure_config=tune.FailureConfig(max_failures=MOST_FAILURES),
-            callbacks=[SearchCallback(search, halted)],
+            storage_path=str(source.folder / "tune"),
+            failure_config=tune.FailureConfig(max_failures=MAX_FAILURES),
+            callbacks=[ListenerCallback(dispatch), HangCallback(source.job.hung_minutes)],
             verbose=0,
         ),
     )
 
 
-@dataclass
-class Halted:
-    """Why no more trials are handed out; those that run find out by themselves."""
+class Dispatch:
+    """The trials that one Tune experiment has dispatched, and who listens to them.
 
-    reason: str = ""
+    Attributes:
+        trials: by number.
+        halted: why no more trials are dispatched; those that run find out by themselves.
+    """
+
+    def __init__(self, source: TrialSource, listeners: Sequence[TrialListener]) -> None:
+        self.source, self.listeners = source, listeners
+        self.trials: dict[int, TrialAssignment] = {}
+        self.halted = ""
 
     @contextlib.contextmanager
-    def noted(self) -> Iterator[None]:
-        """Inside, what halts the work is noted and not raised: Tune first lets the trials that run come to an end."""
+    def halting(self) -> Iterator[None]:
+        """Inside, a `HaltError` is noted, not raised: Tune first lets the trials that run come to an end."""
         try:
             with disk.advice():
                 yield
         except HaltError as error:
-            self.reason = str(error)
+            self.halted = str(error)
+
+    def next(self) -> TrialAssignment | None:
+        """The next trial of the source, started."""
+        trial = None
+        with self.halting():
+            trial = self.source.next_assignment()
+            if trial is not None:
+                self.trials[trial.number] = trial
+                for listener in self.listeners:
+                    listener.trial_started(trial)
+        return None if self.halted else trial
 
 
-class StudySearcher(Searcher):  # type: ignore[misc]
-    """Hands trials to Tune: as many at once as the cluster has room for, now that nodes have come or gone.
+class DispatchSearcher(Searcher):  # type: ignore[misc]
+    """Gives trials to Tune: as many at once as the cluster has slots for, now that nodes have come or gone.
 
     A trial is suggested when it can start and not before: by then more is known.
     """
 
-    def __init__(self, search: Trials, halted: Halted) -> None:
+    def __init__(self, dispatch: Dispatch) -> None:
         super().__init__()
-        self._search = search
-        self._halted = halted
+        self._dispatch = dispatch
         self._running: set[str] = set()
-        self._room = 0
-        self._looked = -math.inf
+        self._slots = 0
+        self._polled = -math.inf
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         """The next trial, that there is none, or (None) that Tune should ask again."""
-        if self._halted.reason:
+        source = self._dispatch.source
+        if self._dispatch.halted:
             return str(Searcher.FINISHED)
-        if len(self._running) >= self._room_now():
+        if len(self._running) >= self._free_slots():
             return None
-        trial = None
-        with self._halted.noted():
-            trial = self._search.next_assignment()
+        trial = self._dispatch.next()
         if trial is None:
-            later = self._search.more_later and not self._halted.reason
+            later = source.waits_for_results and not self._dispatch.halted
             return None if later else str(Searcher.FINISHED)
         self._running.add(trial_id)
         settings = trial.settings.model_dump(mode="json")
-        folder = str(self._search.job.storage_path.within(trial.folder))
+        folder = str(source.job.storage_path.within(trial.folder))
         return {"number": trial.number, "job": trial.job, "settings": settings, "folder": folder}
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """Room for another; `SearchCallback` tells the search."""
+        """Free its slot."""
         self._running.discard(trial_id)
 
-    def _room_now(self) -> int:
-        if time.monotonic() - self._looked > LOOK_AGAIN:
-            self._room, self._looked = nodes.room(self._search.job), time.monotonic()
-        return self._room
+    def _free_slots(self) -> int:
+        if time.monotonic() - self._polled > POLL_S:
+            self._slots, self._polled = nodes.room(self._dispatch.source.job), time.monotonic()
+        return self._slots
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: the study is the state."""
@@ -215,34 +220,14 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         """Nothing: the study is the state."""
 
     def __getstate__(self) -> dict[str, Any]:
-        return {}  # Tune pickles what it is given; nobody unpickles it
+        return {}  # Tune pickles what it is given; it is never unpickled
 
 
-class SearchCallback(tune.Callback):  # type: ignore[misc]
-    """Tells the search what Tune sees, and ends trials whose processes stand still."""
+class ListenerCallback(tune.Callback):  # type: ignore[misc]
+    """Turns Tune's callbacks into the events of `TrialListener`."""
 
-    def __init__(self, search: Trials, halted: Halted) -> None:
-        self._search = search
-        self._halted = halted
-        self._pulses: dict[str, Stillness] = {}
-        self._patience = 60 * search.job.hung_minutes + HEAD_START
-        self._looked = -math.inf
-
-    def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **_: Any) -> None:
-        """A process begins a trial, or goes on with it. On another machine's disk its signs of life are not seen."""
-        storage = StoragePath.at(trial.config["folder"])
-        if not storage.remote:
-            self._pulses[trial.trial_id] = Stillness(storage.folder / PULSE)
-
-    def on_step_end(self, iteration: int, trials: list[Trial], **_: Any) -> None:
-        """Some tenths of a second have passed."""
-        if time.monotonic() - self._looked < LOOK_AGAIN:
-            return
-        self._looked = time.monotonic()
-        for trial in trials:
-            pulse = self._pulses.get(trial.trial_id)
-            if trial.status == Trial.RUNNING and pulse and pulse.seconds() > self._patience:
-                ray.kill(trial.temporary_state.ray_actor)  # Tune finds it dead and tries again
+    def __init__(self, dispatch: Dispatch) -> None:
+        self._dispatch = dispatch
 
     def on_trial_result(
         self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **_: Any
@@ -250,37 +235,80 @@ class SearchCallback(tune.Callback):  # type: ignore[misc]
         """An epoch ended."""
         if "epoch" in result and not ENDS & result.keys():
             report = EpochReport(**{name: result[name] for name in REPORT_FIELDS})
-            with self._halted.noted():
-                self._search.epoch_ended(trial.config["number"], report)
+            with self._dispatch.halting():
+                for listener in self._dispatch.listeners:
+                    listener.epoch_ended(self._assignment(trial), report)
 
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **_: Any) -> None:
         """A trial came to its end, with a result or with its reason for having none.
 
-        One that was halted has not ended: the search calls it running, and goes on with it another time.
+        One that was halted has not ended: its record stays as it is, and it is resumed another time.
         """
-        number, last = trial.config["number"], trial.last_result
-        with self._halted.noted():
+        assignment, last = self._assignment(trial), trial.last_result
+        with self._dispatch.halting():
             if "halted" in last:
                 raise HaltError(last["halted"])
             StoragePath.at(trial.config["folder"]).sync()
             if "failed" in last:
-                self._search.trial_failed(number, last["failed"])
-            else:
-                self._search.trial_finished(number)
+                self._fail(assignment, last["failed"])
+                return
+            result = read_result(assignment.folder)
+            for listener in self._dispatch.listeners:
+                listener.trial_finished(assignment, result)
 
     def on_trial_recover(self, iteration: int, trials: list[Trial], trial: Trial, **_: Any) -> None:
-        """A trial's process died, and another one goes on."""
-        attempt = f"attempt {trial.num_failures + 1} of {MOST_FAILURES + 1}, from the last checkpoint"
+        """A trial's process died, and another one resumes it."""
+        attempt = f"attempt {trial.num_failures + 1} of {MAX_FAILURES + 1}, from the last checkpoint"
         reason = f"its process died; {attempt} (whole trace: {trial.error_file})"
-        self._search.trial_retried(trial.config["number"], reason)
+        for listener in self._dispatch.listeners:
+            listener.trial_retried(self._assignment(trial), reason)
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **_: Any) -> None:
         """A trial died more often than it is retried."""
-        said = _error_text(trial)
-        last = said.splitlines()[-1] if said else "the trial's process died"
+        printed = _error_text(trial)
+        last = printed.splitlines()[-1] if printed else "the trial's process died"
         reason = f"{last} (whole trace: {trial.error_file})"
-        with self._halted.noted():
-            self._search.trial_failed(trial.config["number"], reason, said[-ERROR_TAIL:])
+        with self._dispatch.halting():
+            self._fail(self._assignment(trial), reason, printed[-ERROR_TAIL:])
+
+    def _fail(self, trial: TrialAssignment, reason: str, details: str = "") -> None:
+        for listener in self._dispatch.listeners:
+            listener.trial_failed(trial, reason, details)
+
+    def _assignment(self, trial: Trial) -> TrialAssignment:
+        return self._dispatch.trials[trial.config["number"]]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+
+class HangCallback(tune.Callback):  # type: ignore[misc]
+    """Kills trials whose processes no longer show a pulse, which a watchdog inside them should have done.
+
+    Args:
+        minutes: without an update, after which the watchdog ends the process.
+    """
+
+    def __init__(self, minutes: float) -> None:
+        self._limit = 60 * minutes + HEAD_START
+        self._pulses: dict[str, Stillness] = {}
+        self._polled = -math.inf
+
+    def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **_: Any) -> None:
+        """A process begins or resumes a trial. On another machine's disk its pulse is not seen."""
+        storage = StoragePath.at(trial.config["folder"])
+        if not storage.remote:
+            self._pulses[trial.trial_id] = Stillness(storage.folder / PULSE)
+
+    def on_step_end(self, iteration: int, trials: list[Trial], **_: Any) -> None:
+        """Some tenths of a second have passed."""
+        if time.monotonic() - self._polled < POLL_S:
+            return
+        self._polled = time.monotonic()
+        for trial in trials:
+            pulse = self._pulses.get(trial.trial_id)
+            if trial.status == Trial.RUNNING and pulse and pulse.seconds() > self._limit:
+                ray.kill(trial.temporary_state.ray_actor)  # Tune finds it dead and tries again
 
     def __getstate__(self) -> dict[str, Any]:
         return {}

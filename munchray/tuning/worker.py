@@ -70,23 +70,15 @@ def _train(settings: TrialSettings, data: DataSpec, shared: Shared, work: Worksp
     from munchray.training import memory
     from munchray.training.final_evaluation import score_test
     from munchray.training.machine import device_for, use_threads
-    from munchray.training.trial import run_trial
+    from munchray.training.trial import TrialCallbacks, TrialOptions, run_trial
 
     use_threads(shared.threads)
     device = device_for(shared.device)
     with memory.advice(settings.batch_size, device), watched(shared.hung_minutes, work.folder / PULSE) as tick:
-        run_trial(
-            settings,
-            data.open(settings),
-            work.folder,
-            device=device,
-            stage_cache=open_stage_cache(shared.stages, shared.stages_gb, print),  # into the worker's log
-            checkpoint_minutes=shared.checkpoint_minutes,
-            report=lambda report: tune.report(asdict(report)),
-            tick=tick,
-            keep=work.upload,
-            warn=print,
-        )
+        cache = open_stage_cache(shared.stages, shared.stages_gb, print)  # into the worker's log
+        options = TrialOptions(device, cache, shared.checkpoint_minutes)
+        callbacks = TrialCallbacks(lambda report: tune.report(asdict(report)), tick, work.upload, print)
+        run_trial(settings, data.open(settings), work.folder, options, callbacks)
         if settings.trained_on == "train+dev":  # nothing is left to choose
             score_test(work.folder, settings, data, device)
             work.upload()
