@@ -22,9 +22,11 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from benchmarks import bench
+from munchray.progress.terminal import Warnings
 from munchray.settings import load_job
 from munchray.settings.training import TrialSettings
 from munchray.tagging.scoring import SpanCounts
+from munchray.training.events import TrialAssignment
 from munchray.training.trial_results import EpochReport, StageResult, TrialResult, read_epochs, write_result
 
 AT_ONCE = 2
@@ -131,9 +133,9 @@ def alone(trials: int, folder: Path, *, reuse: bool) -> dict[str, float]:
 
 def ours(trials: int, folder: Path, *, sampler: str) -> dict[str, float]:
     """The product's own search with a formula in the place of a training."""
+    from benchmarks.by_hand import opened
     from munchray.cluster import nodes
     from munchray.tuning import tuner
-    from munchray.tuning.search import Search
 
     folder.mkdir(parents=True)
     (folder / "job.yaml").write_text(ORDERS, encoding="utf-8")
@@ -147,11 +149,10 @@ def ours(trials: int, folder: Path, *, sampler: str) -> dict[str, float]:
     job = load_job(folder / "job.yaml", settings)
     nodes.connect(None)
     clock = Clock()
-    watcher = FirstTrial()
-    search = Search(job, watcher)
-    search.start("formula")
-    tuner.run_with(search, formula)
-    return {**clock.read(), "first": watcher.at - clock.began}
+    first = FirstTrial()
+    with opened(job, "formula", first) as search:
+        tuner.run_with(search.search, search.listeners, formula)
+    return {**clock.read(), "first": first.at - clock.began}
 
 
 def formula(config: Mapping[str, Any]) -> None:
@@ -193,28 +194,18 @@ class Clock:
         return {"seconds": time.time() - self.began, "driver": time.process_time() - self._processor}
 
 
-class FirstTrial:
-    """Looks on and remembers when the first trial reported."""
+class FirstTrial(Warnings):
+    """Remembers when the first trial reported."""
 
     at = 0.0
 
-    def trial_started(self, number: int, settings: TrialSettings) -> None:
-        """Nothing."""
-
-    def epoch_ended(self, number: int, report: EpochReport) -> None:
+    def epoch_ended(self, trial: TrialAssignment, report: EpochReport) -> None:
         """The first one counts."""
         self.at = self.at or time.time()
 
-    def trial_finished(self, number: int, dev_f1: float) -> None:
-        """Nothing."""
-
-    def trial_failed(self, number: int, reason: str) -> None:
+    def trial_failed(self, trial: TrialAssignment, reason: str, details: str = "") -> None:
         """A formula has no reason to fail."""
         raise AssertionError(reason)
-
-    def warn(self, message: str) -> None:
-        """What the search warns of goes to stderr."""
-        print(message, file=sys.stderr)
 
 
 # The first update

@@ -35,7 +35,7 @@ from munchray.settings import Job, TrialSettings, load_job
 from munchray.training.data import DataSpec
 from munchray.training.inputs import prepare
 from munchray.training.machine import use_threads
-from munchray.training.trial import run_trial
+from munchray.training.trial import TrialCallbacks, run_trial
 from munchray.training.trial_results import read_result
 
 JOB = bench.FOLDER.parent / "jobs" / "ncbi_disease_cpu.yaml"
@@ -175,7 +175,8 @@ def _train(training: Training, data: DataSpec) -> None:
     settings = training.settings
     emulated = settings.precision == "bfloat16" and not bench.has_bfloat16()
     with EmulatedBfloat16() if emulated else contextlib.nullcontext():
-        run_trial(settings, data.open(settings), training.folder, device="cpu", tick=_stop_without_parent)
+        callbacks = TrialCallbacks(update_made=_stop_without_parent)
+        run_trial(settings, data.open(settings), training.folder, callbacks=callbacks)
 
 
 def _stop_without_parent() -> None:

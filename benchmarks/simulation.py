@@ -28,13 +28,23 @@ from unittest.mock import patch
 import numpy as np
 
 from benchmarks import bench
+from benchmarks.by_hand import OpenSearch, opened
 from munchray.files import write_json
 from munchray.settings import Job, TrialSettings, load_job
 from munchray.tagging.scoring import SpanCounts
-from munchray.tracking import mlflow_client, tracker
-from munchray.training.trial_results import EpochReport, StageResult, TrialResult, append_epoch, write_result
-from munchray.tuning import account
-from munchray.tuning.search import Search, TrialAssignment
+from munchray.tracking import mlflow_client, run_writer
+from munchray.tracking.mlflow_logger import MLflowLogger
+from munchray.training.events import TrialAssignment
+from munchray.training.trial_results import (
+    EpochReport,
+    StageResult,
+    TrialResult,
+    append_epoch,
+    read_result,
+    write_result,
+)
+from munchray.tuning.folder import search_folder
+from munchray.tuning.study import Study
 
 JOB = """
 main: sample-disease-1
@@ -47,7 +57,10 @@ search_space:
 embeddings: [{train: {characters: forward}}]
 """
 BLOCKS = 10
-REQUESTS = ("create", "log", "set_status", "log_file", "find", "has")
+REQUESTS = (
+    *("create_run", "log_batch", "log_artifacts", "log_text", "update_run", "set_terminated"),
+    *("search_runs", "get_run", "get_metric_history"),
+)
 Stage = tuple[float, tuple[str, ...]]
 """What shares a stage: the learning rate and the order up to it."""
 
@@ -125,28 +138,24 @@ class Simulation:
         """The blocks of the table."""
         sys.addaudithook(OPENED)
         began, told, ended, since = 0.0, 0.0, 0, time.perf_counter()
-        with self._requests_counted(), _told_by_hand() as trackers:
-            search = Search(self._job(), Silent())
-            search.start("simulated", {"sample-disease-1": "simulated"})
+        with self._requests_counted(), _no_background_writes(), opened(self._job(), "simulated") as search:
             self._fill(search, 0.0)
             while self._events:
                 now, _, number, report = heapq.heappop(self._events)
-                if now - told >= tracker.FLUSH_SECONDS:
-                    self._tell(trackers[0])
+                if now - told >= run_writer.FLUSH_S:
+                    self._flush(search.logger)
                     told = now
                 ended += self._happen(search, now, number, report)
                 if report is None and ended % max(1, self._options.trials // BLOCKS) == 0:
                     yield self._row(ended, now - began, time.perf_counter() - since)
                     began, since = now, time.perf_counter()
-            search.close()
 
     def reopened(self) -> str:
-        """How long it takes to go on with all of it."""
-        began = time.process_time()
-        search = Search(self._job(), Silent())
-        left = search.trials_left
+        """How long it takes to open the study with all of it again."""
+        job, began = self._job(), time.process_time()
+        left = Study.open(job, search_folder(job)).unsuggested(job.trials)
         took = time.process_time() - began
-        journal = (search.folder / "study.journal").stat().st_size / 2**20
+        journal = (search_folder(job) / "study.journal").stat().st_size / 2**20
         return f"Opened again: {took:.1f} s of processor time, {left} trials left, a journal of {journal:.1f} MB"
 
     def _job(self) -> Job:
@@ -160,13 +169,15 @@ class Simulation:
         ]
         return load_job(path, changes)
 
-    def _fill(self, search: Search, now: float) -> None:
+    def _fill(self, search: OpenSearch, now: float) -> None:
         """A trial for every free slot."""
-        while len(self._running) < self._options.slots and search.trials_left > 0:
+        while len(self._running) < self._options.slots and search.search.trials_left > 0:
             with self._spent.on("suggest"):
-                trial = search.next_assignment()
+                trial = search.search.next_assignment()
             if trial is None:
                 return
+            for listener in search.listeners:
+                listener.trial_started(trial)
             self._running[trial.number] = trial
             self._plan(trial, now)
 
@@ -190,18 +201,21 @@ class Simulation:
     def _at(self, moment: float, number: int, report: EpochReport | None) -> None:
         heapq.heappush(self._events, (moment, next(self._sequence), number, report))
 
-    def _happen(self, search: Search, now: float, number: int, report: EpochReport | None) -> int:
+    def _happen(self, search: OpenSearch, now: float, number: int, report: EpochReport | None) -> int:
         """One report, or the end of a trial: then 1."""
         trial = self._running[number]
         if report is not None:
             trial.folder.mkdir(parents=True, exist_ok=True)
             append_epoch(trial.folder, report)  # a worker's work
             with self._spent.on("note"):
-                search.epoch_ended(number, report)
+                for listener in search.listeners:
+                    listener.epoch_ended(trial, report)
             return 0
         self._finish(trial)
         with self._spent.on("note"):
-            search.trial_finished(number)
+            result = read_result(trial.folder)
+            for listener in search.listeners:
+                listener.trial_finished(trial, result)
         del self._running[number]
         self._fill(search, now)
         return 1
@@ -229,22 +243,22 @@ class Simulation:
         score = 60.0 + stage + float(self._rng.normal(0.0, 0.5))
         return EpochReport(epoch, stage, "", step, updates, 0.1, 1.0, score, score, score, 4000.0, 0.0, seconds)
 
-    def _tell(self, told: tracker.Tracker) -> None:
+    def _flush(self, logger: MLflowLogger) -> None:
         with self._spent.on("MLflow"):
-            told.flush()
+            logger.flush()
 
     @contextmanager
     def _requests_counted(self) -> Iterator[None]:
-        """Every call of the MLflow store that a server would get as a request or more."""
-        with patch.multiple(mlflow_client.MLflowStore, **{name: self._counted(name) for name in REQUESTS}):
+        """Count every call that an MLflow server would get as a request or more."""
+        with patch.multiple(mlflow_client.MlflowClient, **{name: self._counted(name) for name in REQUESTS}):
             yield
 
     def _counted(self, name: str) -> Callable[..., object]:
-        method = getattr(mlflow_client.MLflowStore, name)
+        method = getattr(mlflow_client.MlflowClient, name)
 
-        def call(*arguments: object) -> object:
+        def call(*arguments: object, **options: object) -> object:
             self._spent.counts["requests"] += 1
-            return method(*arguments)
+            return method(*arguments, **options)
 
         return call
 
@@ -263,43 +277,16 @@ class Simulation:
         }
 
 
-class Silent:
-    """Nobody looks on."""
-
-    def trial_started(self, number: int, settings: TrialSettings) -> None:
-        """Nothing."""
-
-    def epoch_ended(self, number: int, report: EpochReport) -> None:
-        """Nothing."""
-
-    def trial_finished(self, number: int, dev_f1: float) -> None:
-        """Nothing."""
-
-    def trial_failed(self, number: int, reason: str) -> None:
-        """Nothing fails here."""
-        raise AssertionError(reason)
-
-    def warn(self, message: str) -> None:
-        """On stderr."""
-        print(message, file=sys.stderr)
-
-
 def _stages_of(settings: TrialSettings) -> list[Stage]:
     order = settings.auxiliaries
     return [(settings.learning_rate, order[:length]) for length in range(1, len(order) + 1)]
 
 
 @contextmanager
-def _told_by_hand() -> Iterator[list[tracker.Tracker]]:
-    """Trackers that write when they are told to, by the simulated clock, and not on a thread of their own."""
-    made: list[tracker.Tracker] = []
-
-    class ByHand(tracker.Tracker):
-        def _write_in_background(self) -> None:
-            made.append(self)
-
-    with patch.object(account, "Tracker", ByHand):
-        yield made
+def _no_background_writes() -> Iterator[None]:
+    """MLflow is written to by the simulated clock, and not by a thread and the real one."""
+    with patch.object(run_writer.RunWriter, "_start_thread", lambda writer: None):
+        yield
 
 
 if __name__ == "__main__":

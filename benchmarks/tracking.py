@@ -18,8 +18,8 @@ from mlflow.entities import Metric
 from mlflow.tracking import MlflowClient
 
 from benchmarks import bench
-from munchray.tracking.tracker import Tracker, default_uri
-from munchray.tuning.account import EPOCH_METRICS
+from munchray.tracking.mlflow_logger import EPOCH_METRICS
+from munchray.tracking.run_writer import RunWriter, default_uri
 
 SIZE = 256  # of the matrices
 Tell = Callable[[int, int], None]
@@ -71,19 +71,21 @@ class Trials:
 
 
 def told_by_munchray(trials: Trials, uri: str) -> float:
-    """As a search does: a tracker, a thread that writes."""
-    tracker = Tracker(uri, "munchray", str(time.time()))
-    tracker.start_search({}, {}, {})
-    for trial in range(trials.count):
-        tracker.start_trial(trial, {"order": ("a", "b"), "learning_rate": 0.1})
+    """As a search does: buffers, and a thread that writes them."""
+    writer = RunWriter(uri, "munchray", str(time.time()))
+    search = writer.open(None, "search", {})
+    writer.start_search(search, {})
+    runs = [
+        writer.open(trial, f"{trial}", {"order": ("a", "b"), "learning_rate": 0.1}) for trial in range(trials.count)
+    ]
 
     def end() -> None:
-        for trial in range(trials.count):
-            tracker.finish_trial(trial, "FINISHED")
-        lacking = tracker.finish_search("FINISHED")
+        for run in (*runs, search):
+            run.close("FINISHED")
+        lacking = writer.close()
         assert not lacking, lacking
 
-    return trials.run(lambda trial, epoch: tracker.log(trial, dict.fromkeys(EPOCH_METRICS, 1.0), epoch), end)
+    return trials.run(lambda trial, epoch: runs[trial].add_points(dict.fromkeys(EPOCH_METRICS, 1.0), epoch), end)
 
 
 def told_by_each_trial(trials: Trials, uri: str) -> float:

@@ -11,11 +11,11 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from munchray.errors import InputError, Problem, nearest
-from munchray.progress import Progress, default_progress
+from munchray.progress import Progress
+from munchray.progress.default import default_progress
 
 if TYPE_CHECKING:
     import pandas as pd
-    from matplotlib.figure import Figure
 
     from munchray.corpora.reader import Sentence
     from munchray.finalization.report import FinalReport
@@ -244,8 +244,8 @@ class SearchResult:
 
         return _opened(trained_by(self.job, trial))
 
-    def plot(self, kind: str = "progress") -> Figure:
-        """A figure of the trials.
+    def plot(self, kind: str = "progress") -> Any:
+        """A matplotlib figure of the trials.
 
         Args:
             kind: ``progress``: dev F1 over the updates spent; ``positions``: mean dev F1 by auxiliary and position;

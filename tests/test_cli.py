@@ -22,11 +22,12 @@ from seqeval.scheme import IOB2
 from typer.testing import CliRunner
 
 from munchray import __version__
-from munchray.cli import tables, terminal
+from munchray.cli import tables
 from munchray.cli.app import app
 from munchray.corpora.catalogue import load_split
 from munchray.corpora.reader import read_columns
 from munchray.models import predict
+from munchray.progress import console
 from munchray.tuning.ranking import Ranking
 
 JOB = """
@@ -220,7 +221,7 @@ def test_spans_are_bracketed_in_a_pipe_and_coloured_on_a_terminal(model, test_sp
     assert plain.count(" [Disease 0.") > 5
     assert "\x1b[" not in plain
     screen = io.StringIO()
-    monkeypatch.setattr(terminal, "out", Console(file=screen, force_terminal=True, soft_wrap=True, highlight=False))
+    monkeypatch.setattr(console, "out", Console(file=screen, force_terminal=True, soft_wrap=True, highlight=False))
     assert munchray("predict", model, stdin=text).stdout == ""
     assert screen.getvalue().count("]\x1b[0m") == plain.count(" [Disease ")
 
@@ -244,7 +245,7 @@ def test_progress_is_on_stderr_and_only_when_a_person_sees_it_and_not_the_text(m
     text = "fever.\n" * 250
     assert munchray("predict", model, stdin=text).stderr == ""
     screen = io.StringIO()
-    monkeypatch.setattr(terminal, "err", Console(file=screen, force_terminal=True))
+    monkeypatch.setattr(console, "err", Console(file=screen, force_terminal=True))
     said = []
     monkeypatch.setattr(Status, "update", lambda status, text: said.append(str(text)))
     assert munchray("predict", model, stdin=text).stdout.count("fever\t") == 250
@@ -308,7 +309,7 @@ def test_tables_are_tab_separated_in_a_pipe_and_drawn_on_a_terminal(monkeypatch)
     assert len(lines) == 17
     assert all(len(line.split("\t")) == 3 for line in lines)
     screen = io.StringIO()
-    monkeypatch.setattr(terminal, "out", Console(file=screen, force_terminal=True, width=60))
+    monkeypatch.setattr(console, "out", Console(file=screen, force_terminal=True, width=60))
     munchray("corpora")
     drawn = screen.getvalue().splitlines()
     assert any("sample-gene-2" in line and "│" in line for line in drawn)
@@ -319,7 +320,7 @@ def test_the_ranking_is_readable_on_narrow_and_wide_terminals(monkeypatch, width
     order = ("bc5cdr-disease", "bc5cdr-chem", "bc2gm", "s800")
     trials = [made_trial(n, order, 80.5) for n in range(4)]
     screen = io.StringIO()
-    monkeypatch.setattr(terminal, "out", Console(file=screen, force_terminal=True, width=width, markup=False))
+    monkeypatch.setattr(console, "out", Console(file=screen, force_terminal=True, width=width, markup=False))
     tables.show_ranking(Ranking(trials, [(4, "loss [nan]")], [5], Path("runs")), "ncbi-disease")
     said = screen.getvalue()
     assert shown in said

@@ -40,6 +40,7 @@ PACKAGES = [
     "tagging",
     "models",
     "training",
+    "progress",
     "samplers",
     "tracking",
     "cluster",
@@ -47,12 +48,14 @@ PACKAGES = [
     "finalization",
     "report",
     "reproduction",
+    "api",
     "cli",
     "__main__",
 ]
 ADAPTERS = {
     "flair": ["features/flair_adapter.py", "features/flair_embeddings.py", "models/flair_file.py"],
     "gensim": ["features/words.py"],
+    "IPython": ["progress/notebook.py"],
     "mlflow": ["tracking/mlflow_client.py", "tracking/registry.py", "models/served.py"],
     "numpy": [
         "seeds.py",
@@ -80,7 +83,8 @@ ADAPTERS = {
     "pydantic_core": ["settings/*.py"],
     "ray": ["cluster/nodes.py", "cluster/preflight.py", "cluster/submission.py", "tuning/tuner.py", "tuning/worker.py"],
     "requests": ["corpora/download.py"],
-    "rich": ["cli/*.py"],
+    "pandas": ["api.py"],
+    "rich": ["cli/*.py", "progress/console.py", "progress/terminal.py"],
     "safetensors": ["features/charlm.py", "features/words.py", "tagging/weights.py"],
     "scipy": ["samplers/gp.py", "report/regression.py", "finalization/statistics.py"],
     "segtok": ["models/text.py"],
@@ -90,6 +94,7 @@ ADAPTERS = {
     "typer": ["cli/*.py"],
     "yaml": ["settings/yaml_source.py"],
 }
+IN_NOTEBOOKS = {"IPython"}
 COMES_WITH = {"pydantic_core": "pydantic", "yaml": "pyyaml"}
 SLOW_TO_IMPORT = ("torch", "ray", "mlflow", "flair", "optuna", "gensim", "pyarrow")
 PLACEHOLDER = "jobs/mine.yaml"  # the user's own, in examples
@@ -399,7 +404,7 @@ def test_every_library_is_a_declared_dependency():
     project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     block = re.search(r"^dependencies = \[(.*?)^\]", project, re.DOTALL | re.MULTILINE)[1]
     declared = set(re.findall(r'"([\w-]+)', block))
-    assert {COMES_WITH.get(library, library) for library in ADAPTERS} <= declared
+    assert {COMES_WITH.get(library, library) for library in ADAPTERS.keys() - IN_NOTEBOOKS} <= declared
 
 
 def package_of(module):

@@ -24,8 +24,8 @@ from munchray.files import read_json, write_json
 from munchray.orders import order_text
 from munchray.settings import load_job
 from munchray.training.trial_results import read_result
+from munchray.tuning.folder import trial_folder
 from munchray.tuning.ranking import ranking
-from munchray.tuning.search import trial_folder
 
 JOB = Path(__file__).with_name("real.yaml")
 FILE = bench.FOLDER / "results" / "orders_table.json"

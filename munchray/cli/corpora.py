@@ -9,6 +9,7 @@ import typer
 
 from munchray.cli import tables, terminal
 from munchray.cli.options import DataDir, Quiet
+from munchray.progress import console
 
 corpora_app = typer.Typer()
 
@@ -54,4 +55,4 @@ def fetch(
     bars, show = terminal.download_bars(quiet)
     with bars:
         written = bring(names or [], target, base_url=base_url or GITHUB, progress=show)
-    terminal.out.print(f"{len(written)} files written to {target}; the others were there and whole.")
+    console.out.print(f"{len(written)} files written to {target}; the others were there and whole.")

@@ -14,6 +14,7 @@ from typer.core import TyperGroup
 
 from munchray.cli import terminal
 from munchray.errors import InputError, Interrupted, WorkError
+from munchray.progress import console
 
 NO_ROOM_OR_RIGHT = {
     *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG),
@@ -37,10 +38,10 @@ class Commands(TyperGroup):
             terminal.failed(str(error))
             raise typer.Exit(1) from None
         except Interrupted as stop:
-            terminal.err.print(f"stopped: {stop}")
+            console.err.print(f"stopped: {stop}")
             raise typer.Exit(130) from None
         except KeyboardInterrupt:
-            terminal.err.print("stopped: the same command goes on from what is finished")
+            console.err.print("stopped: the same command resumes from what is finished")
             raise typer.Exit(130) from None
         except BrokenPipeError:  # a reader such as `head` has had enough
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

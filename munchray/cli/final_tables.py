@@ -9,6 +9,7 @@ from rich.text import Text
 
 from munchray.cli import terminal
 from munchray.orders import order_text
+from munchray.progress import console
 from munchray.progress.terminal import TerminalProgress, setting_text
 
 if TYPE_CHECKING:  # the command line starts without torch, optuna and ray
@@ -45,19 +46,19 @@ def show_report(report: FinalReport) -> None:
     heads = ("pair on test", "difference", "p (Holm)", "P(A > B)", "seeds with p < .05 over sentences")
     terminal.table("Pairs, with 95 % intervals", heads, rows)
     for line in (*report.verdicts, *report.ahead):
-        terminal.out.print(Text(line))
+        console.out.print(Text(line))
     if len(report.seeds) == 1:
-        terminal.out.print(Text("One seed shows no spread: --seeds 5 would."))
-    terminal.out.print(Text(f"\nFinal model: {report.winner}, in {report.final_model}"))
+        console.out.print(Text("One seed shows no spread: --seeds 5 would."))
+    console.out.print(Text(f"\nFinal model: {report.winner}, in {report.final_model}"))
 
 
 def show_table(table: Table) -> None:
     """A table of the paper beside ours, with what is missing."""
     terminal.table(table.title, table.columns, table.rows, numeric_from=2)
     for line in table.notes:
-        terminal.out.print(Text(line))
+        console.out.print(Text(line))
     for line in table.missing:
-        terminal.out.print(Text(f"missing: {line}"))
+        console.out.print(Text(f"missing: {line}"))
 
 
 def show_plan(listing: Listing) -> None:
@@ -82,7 +83,7 @@ def show_plan(listing: Listing) -> None:
         )
     columns = ("", "main", "regime", "trained on", "lr", "batch", "seed", "million tokens", "", "auxiliaries")
     terminal.table("Trainings", columns, rows, numeric_from=4)
-    terminal.out.print(Text(f"\n{cost_text(listing)}"))
+    console.out.print(Text(f"\n{cost_text(listing)}"))
 
 
 def cost_text(listing: Listing) -> str:

@@ -12,10 +12,11 @@ import typer
 
 from munchray import api
 from munchray.cli import final_tables as shown
-from munchray.cli import tables, terminal
+from munchray.cli import tables
 from munchray.cli.final_tables import TrainingsProgress
 from munchray.cli.jobs import load
 from munchray.cli.options import Address, AsJson, JobFile, Overrides, Quiet
+from munchray.progress import console
 from munchray.progress.terminal import Warnings
 
 if TYPE_CHECKING:
@@ -111,7 +112,7 @@ def _show_table(number: int, plan: PaperPlan, as_json: bool) -> None:
 
     known = known_results(plan)
     if not known.data:
-        terminal.note(f"Nothing has been trained in {campaign(plan).folder} yet.")
+        console.note(f"Nothing has been trained in {campaign(plan).folder} yet.")
         return
     table = make_table(number, PaperResults(plan, known))
     if as_json:

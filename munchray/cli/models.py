@@ -17,6 +17,8 @@ from munchray.cli import terminal
 from munchray.cli.jobs import load, shown
 from munchray.cli.options import AsJson, DataDir, JobFile, Overrides, Quiet
 from munchray.errors import InputError, Problem, nearest
+from munchray.progress import Progress, console
+from munchray.progress.terminal import TerminalProgress
 
 if TYPE_CHECKING:
     from munchray.models.export import TrainedModel
@@ -70,7 +72,7 @@ def export(
     write(trained, to, form)
     use = f"echo 'Some text.' | munchray predict {shlex.quote(str(to))}"
     hint = use if form == "munchray" else f"flair.models.SequenceTagger.load({str(to)!r})"
-    terminal.out.print(f"{trained.name} is now in {to}. Try: {hint}")
+    console.out.print(f"{trained.name} is now in {to}. Try: {hint}")
 
 
 def register(
@@ -93,7 +95,7 @@ def register(
     with shown(quiet).task("registering"):
         entry = enter(job, trained)
     what = "now" if entry.new else "already"
-    terminal.out.print(f"{trained.name} is {what} version {entry.version} and champion of models:/{entry.name}")
+    console.out.print(f"{trained.name} is {what} version {entry.version} and champion of models:/{entry.name}")
 
 
 def _origin(run_id: str, uri: str | None, trial: int | None, final: bool) -> Origin:
@@ -151,14 +153,14 @@ def predict(
     """
     from munchray.models.predict import OUTPUTS, tag_file
 
-    form = output or ("spans" if terminal.out.is_terminal else "conll")
+    form = output or ("spans" if console.out.is_terminal else "conll")
     if form not in OUTPUTS:
         raise InputError(Problem("--output", f"'{form}'", f"one of {', '.join(OUTPUTS)}"))
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(encoding="utf-8")  # as the input, whatever the locale
     out = sys.stdout  # a spinner puts itself in its place
-    watched = terminal.err.is_terminal and not terminal.out.is_terminal  # else the text itself shows how far it is
-    with shown(quiet=not watched).task("tagging") as say:
+    watched = console.err.is_terminal and not console.out.is_terminal  # else the text itself shows how far it is
+    with (TerminalProgress() if watched else Progress()).task("tagging") as say:
         for done, piece in enumerate(tag_file(model, file, columns, form), 1):
             if isinstance(piece, str):
                 out.write(piece)

@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from munchray import api
-from munchray.cli import tables, terminal
+from munchray.cli import tables
 from munchray.cli.jobs import as_typed, load, shown
 from munchray.cli.options import Address, AsJson, JobFile, Overrides, Quiet
 from munchray.cli.submission import is_dashboard, submitted
 from munchray.errors import InputError, Problem
+from munchray.progress import console
 
 if TYPE_CHECKING:
     from munchray.api import SearchResult
@@ -108,7 +109,7 @@ def sync(job_file: JobFile, overrides: Overrides = None, quiet: Quiet = False) -
     with progress.task("logging to MLflow"):
         sync_search(job, progress, lambda: {api.REPORT: api.html_report(job)})
         sync_final(job, progress)
-    terminal.out.print(f"MLflow has all of {job.name}. Look at it: {_how_to_look(job)}")
+    console.out.print(f"MLflow has all of {job.name}. Look at it: {_how_to_look(job)}")
 
 
 def stages(
@@ -125,7 +126,7 @@ def stages(
     """
     from munchray.training.stage_cache import StageCache
 
-    cache = StageCache(load(job_file, overrides).stage_storage, most_bytes=0, warn=terminal.note)
+    cache = StageCache(load(job_file, overrides).stage_storage, most_bytes=0, warn=console.note)
     cache.storage.check(writable=False)
     found = cache.listed(verify=verify)
     for stage in found:
@@ -142,14 +143,14 @@ def _write_report(job: Job, target: Path) -> None:
         text = api.html_report(job)
     with written_aside(target) as aside:
         aside.write_text(text, encoding="utf-8")
-    terminal.note(f"written: {target}")
+    console.note(f"written: {target}")
 
 
 def _save_figures(result: SearchResult, folder: Path) -> None:
     from munchray.report import figures
 
     for path in figures.save(figures.drawn(result.trials), folder):
-        terminal.note(f"drawn: {path}")
+        console.note(f"drawn: {path}")
 
 
 def _show_search(result: SearchResult, typed: str) -> None:
@@ -159,10 +160,10 @@ def _show_search(result: SearchResult, typed: str) -> None:
     tables.show_ranking(result.found, job.main)
     tables.show_reuse(result.found)
     folder = trial_folder(result.found.folder, best.number) / "model"
-    terminal.out.print(f"\nBest model: trial {best.number:04d}, dev F1 {best.dev_f1:.2f}, in {folder}")
-    terminal.out.print(f"Take it away:  munchray export {typed} --to models/{job.name}")
-    terminal.out.print(f"Tag with it:   echo 'Your text.' | munchray predict models/{job.name}")
-    terminal.out.print(f"Look at it:    {_how_to_look(job)}")
+    console.out.print(f"\nBest model: trial {best.number:04d}, dev F1 {best.dev_f1:.2f}, in {folder}")
+    console.out.print(f"Take it away:  munchray export {typed} --to models/{job.name}")
+    console.out.print(f"Tag with it:   echo 'Your text.' | munchray predict models/{job.name}")
+    console.out.print(f"Look at it:    {_how_to_look(job)}")
 
 
 def _how_to_look(job: Job) -> str:

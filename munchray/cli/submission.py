@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from munchray.cli import terminal
 from munchray.errors import InputError, Interrupted, Problem
+from munchray.progress import console
 
 if TYPE_CHECKING:
     from munchray.cluster.submission import Cluster
@@ -35,7 +35,7 @@ def submitted(job: Job, address: str, *, detach: bool, stop: bool) -> None:
         _stop(cluster, running, job)
         return
     submission = running or cluster.submit(job)
-    terminal.note(
+    console.note(
         f"{'following' if running else 'submitted as'} {submission}; on the cluster, results lie in {job.storage}"
     )
     if detach:
@@ -52,4 +52,4 @@ def _stop(cluster: Cluster, running: str | None, job: Job) -> None:
     if running is None:
         raise InputError(Problem("--stop", f"no job at {cluster.address} runs {job.name} with this storage"))
     cluster.stop(running)
-    terminal.note(f"{running} is stopping; the same command without --stop resumes it")
+    console.note(f"{running} is stopping; the same command without --stop resumes it")

@@ -13,6 +13,7 @@ from rich.text import Text
 from munchray.cli import terminal
 from munchray.errors import InputError, Problem
 from munchray.orders import order_text
+from munchray.progress import console
 from munchray.progress.terminal import TerminalProgress
 
 if TYPE_CHECKING:  # the command line starts without torch, optuna and ray
@@ -45,14 +46,14 @@ def show_ranking(ranking: Ranking, main: str) -> None:
         )
         for trial in ranking.trials
     ]
-    shown = NARROW if terminal.out.is_terminal and terminal.out.width < WIDE else columns
+    shown = NARROW if console.out.is_terminal and console.out.width < WIDE else columns
     shown_at = [columns.index(name) for name in shown]
     title = f"{main}: {len(rows)} finished trials, best first"
     terminal.table(title, shown, [[row[position] for position in shown_at] for row in rows])
     for number, reason in ranking.failed:
-        terminal.out.print(Text(f"failed {number:04d}: {reason}"))
+        console.out.print(Text(f"failed {number:04d}: {reason}"))
     if ranking.running:
-        terminal.out.print(Text(f"not finished: {', '.join(f'{n:04d}' for n in ranking.running)}"))
+        console.out.print(Text(f"not finished: {', '.join(f'{n:04d}' for n in ranking.running)}"))
 
 
 def show_reuse(ranking: Ranking) -> None:
@@ -61,7 +62,7 @@ def show_reuse(ranking: Ranking) -> None:
     stages, updates = reuse.stages_trained + reuse.stages_reused, reuse.updates_trained + reuse.updates_saved
     if any(len(trial.stages) > 1 for trial in ranking.trials) or reuse.stages_reused:
         saved = f"{reuse.updates_saved:,} of {updates:,} updates saved ({reuse.updates_saved / updates:.0%})"
-        terminal.out.print(f"stages: {reuse.stages_trained} of {stages} trained, {reuse.stages_reused} reused; {saved}")
+        console.out.print(f"stages: {reuse.stages_trained} of {stages} trained, {reuse.stages_reused} reused; {saved}")
 
 
 def show_evidence(evidence: OrderEvidence) -> None:
@@ -75,12 +76,12 @@ def show_evidence(evidence: OrderEvidence) -> None:
         intervals += len(answer.effects)
         notes += [f"{answer.question}: {_note(answer, len(shown))}"]
     title = f"What {evidence.trials} trials and {evidence.beginnings} beginnings of their orders say, points of dev F1"
-    terminal.out.print()
+    console.out.print()
     terminal.table(title, ("effect", "of", "points", "95 % interval"), rows, numeric_from=2)
     for note in notes:
-        terminal.out.print(Text(note))
+        console.out.print(Text(note))
     if intervals:
-        terminal.out.print(Text(f"By chance alone about {intervals / 20:.0f} of {intervals} intervals exclude 0."))
+        console.out.print(Text(f"By chance alone about {intervals / 20:.0f} of {intervals} intervals exclude 0."))
 
 
 def _note(answer: Answer, shown: int) -> str:

@@ -1,4 +1,4 @@
-"""Where lines, tables and errors go. (rich)"""
+"""Prints tables, errors, marked text and download bars. (rich)"""
 
 from __future__ import annotations
 
@@ -10,9 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from munchray.errors import Problem
-from munchray.progress.terminal import err as err
-from munchray.progress.terminal import note as note
-from munchray.progress.terminal import out as out
+from munchray.progress import console
 
 
 def problems_found(problems: Sequence[Problem]) -> None:
@@ -23,12 +21,12 @@ def problems_found(problems: Sequence[Problem]) -> None:
 
 def failed(message: str, kind: str = "failed") -> None:
     """Why there is no result, to stderr."""
-    err.print(Text(f"{kind}: ", style="bold red"), Text(message), sep="")
+    console.err.print(Text(f"{kind}: ", style="bold red"), Text(message), sep="")
 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], numeric_from: int = 1) -> None:
     """A table to stdout, numbers from column ``numeric_from`` on; tab-separated lines when stdout is no terminal."""
-    if not out.is_terminal:
+    if not console.out.is_terminal:
         for row in (columns, *rows):
             print("\t".join(row))
         return
@@ -37,24 +35,24 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], num
         shown.add_column(column, justify="right" if position >= numeric_from else "left", overflow="fold")
     for row in rows:
         shown.add_row(*row)
-    out.print(shown)
+    console.out.print(shown)
 
 
 def coloured(pieces: Iterable[tuple[str, str]]) -> None:
     """A line of text with its spans in colour, or in brackets where there are no colours."""
     shown = Text()
     for text, style in pieces:
-        shown.append(text if not style or out.is_terminal else f"[{text}]", style)
-    out.print(shown)
+        shown.append(text if not style or console.out.is_terminal else f"[{text}]", style)
+    console.out.print(shown)
 
 
 def download_bars(
     quiet: bool = False,
 ) -> tuple[AbstractContextManager[object], Callable[[str, int, int | None], None]]:
     """A bar for each file that is downloaded: its context, and what to call with name, bytes so far and size."""
-    if quiet or not err.is_terminal:
+    if quiet or not console.err.is_terminal:
         return nullcontext(), lambda name, done, total: None
-    bars = Progress(console=err)
+    bars = Progress(console=console.err)
     tasks: dict[str, TaskID] = {}
 
     def show(name: str, done: int, total: int | None) -> None:

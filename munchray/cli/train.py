@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from munchray import api
-from munchray.cli import terminal
 from munchray.cli.jobs import load, shown
 from munchray.cli.options import JobFile, Overrides, Quiet
+from munchray.progress import console
 from munchray.progress.terminal import TerminalCurve, Warnings
 
 
@@ -21,7 +21,7 @@ def embed(job_file: JobFile, overrides: Overrides = None, quiet: Quiet = False) 
         inputs = read_inputs(job)
     with progress.task("preparing features") as show:
         data = prepare(job, show, inputs)
-    terminal.out.print(f"Features are in {data.store}")
+    console.out.print(f"Features are in {data.store}")
 
 
 def train(job_file: JobFile, overrides: Overrides = None, quiet: Quiet = False) -> None:
@@ -33,6 +33,6 @@ def train(job_file: JobFile, overrides: Overrides = None, quiet: Quiet = False) 
     result = trained.result
     for corpus, scores in trained.scores.items():
         shown_scores = f"P {scores['precision']:.2f}  R {scores['recall']:.2f}  F1 {scores['f1']:.2f}"
-        terminal.out.print(f"{corpus}: dev {shown_scores}")
-    terminal.out.print(f"weights {result.weights_digest}  {result.updates} updates  {result.seconds:.0f} s of training")
-    terminal.out.print(f"everything is in {trained.folder}")
+        console.out.print(f"{corpus}: dev {shown_scores}")
+    console.out.print(f"weights {result.weights_digest}  {result.updates} updates  {result.seconds:.0f} s of training")
+    console.out.print(f"everything is in {trained.folder}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 
@@ -28,20 +27,3 @@ class Progress(TrialListener):
 
     def warn(self, message: str) -> None:
         """Something went wrong that stops nothing; may come from any thread."""
-
-
-def default_progress() -> Progress:
-    """The display that suits this process: HTML in a notebook, else a terminal's table or plain lines on stderr."""
-    if _in_notebook():
-        from munchray.progress.notebook import NotebookProgress
-
-        return NotebookProgress()
-    from munchray.progress.terminal import TerminalProgress
-
-    return TerminalProgress()
-
-
-def _in_notebook() -> bool:
-    ipython = sys.modules.get("IPython")  # a kernel has imported it
-    shell = ipython.get_ipython() if ipython else None
-    return type(shell).__name__ == "ZMQInteractiveShell"

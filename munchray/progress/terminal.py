@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
-from rich.console import Console
 from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bars
@@ -16,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from munchray.orders import order_text
+from munchray.progress import console
 from munchray.progress.base import Progress
 
 if TYPE_CHECKING:
@@ -23,22 +23,8 @@ if TYPE_CHECKING:
     from munchray.training.events import TrialAssignment
     from munchray.training.trial_results import EpochReport, TrialResult
 
-# Paths and error texts may hold brackets and colons: no markup, no emoji.
-out = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
-err = Console(stderr=True, highlight=False, soft_wrap=True, markup=False, emoji=False)
-
 SECONDS_BETWEEN_LINES = 5.0
 """Where progress is plain lines, a log should stay short."""
-
-
-def note(line: str) -> None:
-    """Print a dim line to stderr."""
-    err.print(Text(line, style="dim"))
-
-
-def warn(message: str) -> None:
-    """Print a yellow line to stderr."""
-    err.print(Text(f"warning: {message}", style="yellow"))
 
 
 class TerminalProgress(Progress):
@@ -59,8 +45,8 @@ class TerminalProgress(Progress):
     @contextmanager
     def task(self, what: str) -> Iterator[Callable[[str], None]]:
         """A spinner; a plain line every few seconds where stderr is no terminal."""
-        if err.is_terminal:
-            with err.status(Text(what)) as status:
+        if console.err.is_terminal:
+            with console.err.status(Text(what)) as status:
                 yield lambda detail: status.update(Text(f"{what}: {detail}"))
             return
         printed = 0.0
@@ -68,7 +54,7 @@ class TerminalProgress(Progress):
         def show(detail: str) -> None:
             nonlocal printed
             if time.monotonic() - printed > SECONDS_BETWEEN_LINES:
-                err.print(Text(f"{what}: {detail}"))
+                console.err.print(Text(f"{what}: {detail}"))
                 printed = time.monotonic()
 
         yield show
@@ -76,17 +62,17 @@ class TerminalProgress(Progress):
     def trials(self, total: int, ended: int = 0) -> AbstractContextManager[object]:
         """The table, while the context is open."""
         self._bars.update(self._bar, total=total, completed=ended)
-        if not err.is_terminal:
+        if not console.err.is_terminal:
             return nullcontext()
-        return Live(get_renderable=self._table, console=err, refresh_per_second=2)
+        return Live(get_renderable=self._table, console=console.err, refresh_per_second=2)
 
     def note(self, line: str) -> None:
         """A dim line."""
-        note(line)
+        console.note(line)
 
     def warn(self, message: str) -> None:
         """A yellow line."""
-        warn(message)
+        console.warn(message)
 
     def trial_started(self, trial: TrialAssignment) -> None:
         """Add it to the table."""
@@ -113,13 +99,13 @@ class TerminalProgress(Progress):
 
     def trial_retried(self, trial: TrialAssignment, reason: str) -> None:
         """A warning."""
-        warn(f"trial {trial.number:04d}: {reason}")
+        console.warn(f"trial {trial.number:04d}: {reason}")
 
     def _end(self, trial: TrialAssignment, outcome: str) -> None:
         self._running.pop(trial.number, None)
         best = "" if self._best is None else f"best dev F1 {self._best:.2f}"
         self._bars.update(self._bar, advance=1, description=best)
-        err.print(Text(f"trial {trial.number:04d}  {outcome}  {self.describe(trial.settings)}"))
+        console.err.print(Text(f"trial {trial.number:04d}  {outcome}  {self.describe(trial.settings)}"))
 
     def describe(self, settings: TrialSettings) -> str:
         """What tells the settings of these trials apart."""
@@ -138,11 +124,11 @@ class Warnings(Progress):
 
     def warn(self, message: str) -> None:
         """A yellow line."""
-        warn(message)
+        console.warn(message)
 
     def trial_retried(self, trial: TrialAssignment, reason: str) -> None:
         """A warning."""
-        warn(f"trial {trial.number:04d}: {reason}")
+        console.warn(f"trial {trial.number:04d}: {reason}")
 
 
 class TerminalCurve(TerminalProgress):
@@ -153,12 +139,12 @@ class TerminalCurve(TerminalProgress):
     def __init__(self) -> None:
         super().__init__()
         self._updates = 0
-        self._status = err.status("") if err.is_terminal else nullcontext()
+        self._status = console.err.status("") if console.err.is_terminal else nullcontext()
 
     @contextmanager
     def trials(self, total: int, ended: int = 0) -> Iterator[None]:
         """The head of the curve, and the counter while the context is open."""
-        out.print(Text(self.HEAD, style="bold"))
+        console.out.print(Text(self.HEAD, style="bold"))
         with self._status:
             yield
 
@@ -178,10 +164,10 @@ class TerminalCurve(TerminalProgress):
             f"{report.tokens_per_second:>9,.0f} {report.clipped_share:>8.1%}"
         )
         if isinstance(self._status, nullcontext):
-            out.print(Text(line))
+            console.out.print(Text(line))
             return
         self._status.stop()  # or the line would be written behind the counter
-        out.print(Text(line))
+        console.out.print(Text(line))
         self._status.start()
 
     def trial_finished(self, trial: TrialAssignment, result: TrialResult) -> None:
