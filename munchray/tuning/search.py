@@ -24,7 +24,7 @@ from uuid import uuid4
 from munchray.errors import InputError, Problem, WorkError
 from munchray.files import digest, read_json, write_json, written_aside
 from munchray.samplers.registry import make_sampler
-from munchray.samplers.search_space import Encoding
+from munchray.samplers.search_space import SpaceEncoding
 from munchray.settings import Job, TrialSettings
 from munchray.storage.path import StoragePath
 from munchray.training.trial_results import EpochReport, read_result
@@ -95,7 +95,7 @@ class Search:
         check_same_job(job, self.folder, resume)
         if self.folder.exists():
             self._lock.claim()
-        make_sampler(job.sampler, Encoding(job.search_space, job.order_rule(), job.auxiliaries), job.seed)
+        make_sampler(job.sampler, SpaceEncoding(job.search_space, job.order_rule(), job.auxiliaries), job.seed)
         self._earlier = [PriorSearch(named, job) for named in job.warm_start]
         self._id = search_id(job)
         self._account = Account(job, self.folder, self.trial_folder, self._id, watcher.warn)

@@ -19,9 +19,9 @@ from optuna.trial import FrozenTrial, TrialState
 from munchray.disk import appended_whole, patiently
 from munchray.errors import InputError, Problem
 from munchray.orders import OrderRule, order_text
-from munchray.samplers.base import STAGES_BEHIND, Outcome, params_of
+from munchray.samplers.base import STAGES_TRAINED, Outcome, params_of
 from munchray.samplers.registry import NonRepeatingSampler, SpaceExhausted, make_sampler
-from munchray.samplers.search_space import Encoding
+from munchray.samplers.search_space import SpaceEncoding
 from munchray.settings.space import SearchSpace
 
 JOURNAL = "study.journal"
@@ -101,7 +101,7 @@ class Study:
         Raises:
             InputError: the space and the sampler do not fit, or the file is not a journal or cannot be written.
         """
-        sampler = make_sampler(sampler_name, Encoding(space, rule, auxiliaries), seed, earlier)
+        sampler = make_sampler(sampler_name, SpaceEncoding(space, rule, auxiliaries), seed, earlier)
         path = folder / JOURNAL
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -157,7 +157,7 @@ class Study:
     def pass_stages(self, number: int, behind: int) -> None:
         """So many stages of a running trial are trained; told again and again, it is written when it changes."""
         if behind and self._behind.get(number) != behind and self._is_running(number):
-            self._set_attributes(number, {STAGES_BEHIND: behind})
+            self._set_attributes(number, {STAGES_TRAINED: behind})
             self._behind[number] = behind
 
     def complete(self, number: int, value: float, user_attrs: Mapping[str, Any] | None = None) -> None:
