@@ -30,11 +30,8 @@ Values = NDArray[np.float64]
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the tests, print and write the results."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.orders.questions",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    form = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser("python -m benchmarks.orders.questions", description=__doc__, formatter_class=form)
     parser.add_argument("--table", type=Path, default=FILE, help="written by benchmarks.orders.table")
     parser.add_argument("--json", type=Path, default=bench.FOLDER / "results" / "orders_questions.json")
     options = parser.parse_args(arguments)

@@ -41,11 +41,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.orders.replay",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    form = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser("python -m benchmarks.orders.replay", description=__doc__, formatter_class=form)
     parser.add_argument("--repeats", type=bench.positive, default=20, help="of each sampler and table (default: 20)")
     parser.add_argument("--samplers", nargs="+", choices=list(CONTENDERS), default=list(CONTENDERS))
     parser.add_argument("--table", type=Path, default=FILE, help="written by benchmarks.orders.table")

@@ -58,11 +58,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.orders.synthetic",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    form = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser("python -m benchmarks.orders.synthetic", description=__doc__, formatter_class=form)
     parser.add_argument("--repeats", type=bench.positive, default=20, help="landscapes of each kind (default: 20)")
     parser.add_argument("--budget", type=bench.positive, default=40, help="trials of each search (default: 40)")
     parser.add_argument("--jobs", type=bench.positive, default=1, help="processes (default: 1)")

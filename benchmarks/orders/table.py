@@ -45,11 +45,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.orders.table",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    form = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser("python -m benchmarks.orders.table", description=__doc__, formatter_class=form)
     parser.add_argument("what", choices=["train", "collect"])
     parser.add_argument("--work", type=Path, required=True, help="folder of the searches and their stages")
     parser.add_argument("--seeds", nargs="+", type=bench.positive, default=[1, 2, 3], help="default: 1 2 3")

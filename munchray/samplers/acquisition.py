@@ -37,7 +37,7 @@ class RemainingStages:
         self._started = [self._hashes(started, each) for each in values]
 
     def count(self, orders: Orders) -> NDArray[np.intp]:
-        """(S, N) for N orders at each of the S values."""
+        """Remaining stages (S, N) of N orders at each of the S values."""
         hashes, present = self._vectorizer.prefix_hashes(orders), orders >= 0
         whole = hashes[np.arange(len(orders)), present.sum(axis=1) - 1]
         left = [(present & ~_is_in(hashes, known)).sum(axis=1) for known in self._trained]
@@ -78,7 +78,7 @@ class CostAwareLogEI:
         self._stage_weight = stage_weight
 
     def __call__(self, orders: Orders, features: Features | None = None) -> Array:
-        """(S, N) for N orders at each of the S values; features are computed unless given."""
+        """Values (S, N) of N orders at each of the S values of the axes; features are computed unless given."""
         given = extract_features(orders, self._count) if features is None else features
         starts = range(0, len(orders), BLOCK)
         blocks = [self._log_ei(given.astype(np.float32, slice(start, start + BLOCK))) for start in starts]
@@ -90,7 +90,7 @@ class CostAwareLogEI:
         return np.array([log_expected_improvement(mean, std, self._best) for mean, std in predictions])
 
     def _penalty(self, stages: NDArray[np.intp]) -> Array:
-        """Infinite where no stage is left: the score is known, or will be."""
+        """Penalty (S, N), infinite where no stage is left: the score is known, or will be."""
         return np.where(stages > 0, self._stage_weight * np.log(np.maximum(stages, 1)), np.inf)
 
 

@@ -45,11 +45,11 @@ class LengthTerm:
         self._distance = np.abs(np.subtract.outer(length, length))
 
     def covariance(self, p: Hyperparameters) -> Array:
-        """(L + 1, L + 1)"""
+        """Covariance of the main effect, (L + 1, L + 1)."""
         return np.exp(2 * p["output_scale.lengths"] - self._scaled_squares(p))
 
     def length_corr(self, p: Hyperparameters) -> Array:
-        """(L + 1, L + 1), 1 between orders of the same length."""
+        """Correlation of orders, (L + 1, L + 1), 1 between orders of the same length."""
         return np.asarray(np.exp(-self._distance * math.exp(-p["lengthscale.length_corr"])))
 
     def covariance_grad(self, p: Hyperparameters, a: Lengths) -> Gradients:
@@ -78,7 +78,7 @@ class AxesTerm:
         }
 
     def corr(self, p: Hyperparameters, a: Array, b: Array) -> Array:
-        """(A, B), 1 between equal parameters."""
+        """Correlations (A, B), 1 between equal parameters."""
         a, b = a * self._weights(p), b * self._weights(p)
         squares = (a**2).sum(axis=1)[:, None] + (b**2).sum(axis=1) - 2 * a @ b.T
         return np.asarray(np.exp(-np.maximum(squares, 0)))
@@ -104,7 +104,7 @@ class AxesTerm:
         }
 
     def _weights(self, p: Hyperparameters) -> Array:
-        """(A,): the exponent is the sum of squared distances between coordinates times these."""
+        """Factors (A,) of the coordinates, whose squared distances then add up to the exponent."""
         return np.array([math.exp(-p[name]) for name in self._lengthscales]) / math.sqrt(2)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[Any]
-"""Of floats, unless said otherwise."""
+"""An array of floats, unless said otherwise."""
 Orders = NDArray[np.int16]
 """One order per row, as indices into the list of auxiliaries; shorter orders are padded with -1."""
 

@@ -80,7 +80,7 @@ class PositionTerm:
         return np.concatenate([[0.0], np.cumsum(np.diag(self._profile(p)))])
 
     def value_and_grad(self, p: Hyperparameters, a: Features) -> tuple[Array, Gradients]:
-        """By output scale, recency and lengthscale."""
+        """Covariances and derivatives by output scale, recency and lengthscale."""
         profile, position = self._profile(p), self._position
         weight = np.exp(-2 * p["recency"] * position)
         by_recency = profile * (2 * (position * weight).sum() / weight.sum() - np.add.outer(position, position))
@@ -119,11 +119,11 @@ class LinearTerm:
         return np.asarray(self._select(a) @ (scale * self._select(b)).T)
 
     def diag(self, p: Hyperparameters) -> Array:
-        """Proportional to the number of features."""
+        """Variances, proportional to the number of features."""
         return np.asarray(math.exp(2 * p[self._output_scale]) * self._shares)
 
     def value_and_grad(self, p: Hyperparameters, a: Features) -> tuple[Array, Gradients]:
-        """By output scale."""
+        """Covariances and derivative by output scale."""
         value = self.covariance(p, a, a)
         return value, {self._output_scale: 2 * value}
 
@@ -144,17 +144,17 @@ class MallowsTerm:
         self._max_length = max_length
 
     def covariance(self, p: Hyperparameters, a: Features, b: Features) -> Array:
-        """variance * exp(-distance / lengthscale)."""
+        """Covariances (A, B): variance * exp(-distance / lengthscale)."""
         logarithm = _scaled_distance(a, b, -math.exp(-p["lengthscale.mallows"]))
         logarithm += 2 * p["output_scale.mallows"]
         return np.exp(logarithm, out=logarithm)
 
     def diag(self, p: Hyperparameters) -> Array:
-        """The same for every order."""
+        """Variances, the same for every order."""
         return np.full(self._max_length + 1, math.exp(2 * p["output_scale.mallows"]))
 
     def value_and_grad(self, p: Hyperparameters, a: Features) -> tuple[Array, Gradients]:
-        """By output scale and lengthscale."""
+        """Covariances and derivatives by output scale and lengthscale."""
         distance = _scaled_distance(a, a, math.exp(-p["lengthscale.mallows"]))
         value = np.exp(2 * p["output_scale.mallows"] - distance)
         return value, {"output_scale.mallows": 2 * value, "lengthscale.mallows": value * distance}
