@@ -1,8 +1,8 @@
-"""An order of auxiliary corpora: which are allowed, how many there are, and an order as numbers.
+"""Orders of auxiliary corpora: which are allowed, how many there are, and their encoding as random keys.
 
-Knows no search library. A sampler that moves numbers sees one *key* in [0, 1] per auxiliary: a low key means
-"early". Decoding sorts by key and steps around whatever the rule forbids, so every point of the unit cube is an
-allowed order and every allowed order is reached.
+Independent of any search library. A sampler suggests one *random key* (Bean 1994) in [0, 1] per auxiliary; a low key
+means "early". Decoding sorts by key and skips what the rule forbids, so every point of the unit cube is an allowed
+order and every allowed order can be reached.
 """
 
 from __future__ import annotations
@@ -23,16 +23,17 @@ class OrderRule:
 
     Args:
         types: the entity type of each auxiliary.
-        adjacent_differ: the paper's condition (section 4.1), neighbours never share an entity type.
+        adjacent_differ: the paper's condition (section 4.1): adjacent auxiliaries differ in entity type.
     """
 
     types: Mapping[str, str]
     adjacent_differ: bool = False
 
     def allows(self, order: Sequence[str]) -> bool:
-        """Whether the auxiliaries are distinct and, if the rule says so, neighbours differ in type."""
-        distinct = len(set(order)) == len(order)
-        return distinct and not (self.adjacent_differ and self._has_equal_neighbours(order))
+        """Whether the auxiliaries are distinct and, if the rule says so, adjacent ones differ in type."""
+        return len(set(order)) == len(order) and not any(
+            self._clash((first,), second) for first, second in itertools.pairwise(order)
+        )
 
     def count(self, names: Sequence[str], length: int) -> int:
         """How many allowed orders of ``length`` auxiliaries out of ``names`` there are."""
@@ -45,9 +46,9 @@ class OrderRule:
         return self._extend((), tuple(names), length)
 
     def decode(self, keys: Mapping[str, float], length: int) -> Order:
-        """The allowed order of the ``length`` lowest keys: at each place the lowest that leaves a way to the end.
+        """The allowed order with the ``length`` lowest keys, built greedily without running into a dead end.
 
-        Ties go by name.
+        Each position takes the lowest key from which an allowed order can still be completed; ties go by name.
 
         Raises:
             ValueError: no order of this length is allowed.
@@ -55,7 +56,7 @@ class OrderRule:
         left = sorted(keys, key=lambda name: (keys[name], name))
         order: Order = ()
         while len(order) < length:
-            chosen = next((name for name in left if self._leads_on(order, name, left, length)), None)
+            chosen = next((name for name in left if self._can_complete(order, name, left, length)), None)
             if chosen is None:
                 raise ValueError(f"no order of {length} out of {sorted(keys)} is allowed")
             left.remove(chosen)
@@ -63,9 +64,9 @@ class OrderRule:
         return order
 
     def encode(self, order: Sequence[str], names: Sequence[str]) -> dict[str, float]:
-        """Keys that decode to ``order``: evenly spaced, auxiliaries left out behind those in the order."""
-        places = [*order, *(name for name in names if name not in order)]
-        return {name: (places.index(name) + 0.5) / len(places) for name in names}
+        """Evenly spaced keys that decode to ``order``; auxiliaries that it lacks come last."""
+        ranked = [*order, *(name for name in names if name not in order)]
+        return {name: (ranked.index(name) + 0.5) / len(ranked) for name in names}
 
     def _extend(self, order: Order, left: tuple[str, ...], length: int) -> Iterator[Order]:
         if len(order) == length:
@@ -75,24 +76,22 @@ class OrderRule:
             if not self._clash(order, name):
                 yield from self._extend((*order, name), tuple(n for n in left if n != name), length)
 
-    def _leads_on(self, order: Order, name: str, left: Sequence[str], length: int) -> bool:
+    def _can_complete(self, order: Order, name: str, left: Sequence[str], length: int) -> bool:
+        """Whether an allowed order of ``length`` begins with ``order`` and ``name``."""
         if not self.adjacent_differ:
             return True
         rest = self._type_counts([other for other in left if other != name])
-        last = self._kinds().index(self.types[name])
+        last = self._distinct_types().index(self.types[name])
         return not self._clash(order, name) and _count_by_type(rest, last, length - len(order) - 1) > 0
 
     def _clash(self, order: Sequence[str], name: str) -> bool:
         return self.adjacent_differ and bool(order) and self.types[order[-1]] == self.types[name]
 
-    def _has_equal_neighbours(self, order: Sequence[str]) -> bool:
-        return any(self.types[a] == self.types[b] for a, b in itertools.pairwise(order))
-
     def _type_counts(self, names: Sequence[str]) -> tuple[int, ...]:
         counts = Counter(self.types[name] for name in names)
-        return tuple(counts[kind] for kind in self._kinds())
+        return tuple(counts[entity_type] for entity_type in self._distinct_types())
 
-    def _kinds(self) -> list[str]:
+    def _distinct_types(self) -> list[str]:
         return sorted(set(self.types.values()))
 
 
@@ -102,7 +101,7 @@ def ascending(scores: Mapping[str, float]) -> Order:
 
 
 def order_text(order: Sequence[str]) -> str:
-    """``a > b > c``, as people read it."""
+    """An order for display: ``a > b > c``."""
     return " > ".join(order)
 
 

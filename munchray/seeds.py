@@ -1,4 +1,4 @@
-"""Randomness by name: a seed is a function of what it is for, never of what ran before."""
+"""Seeds hashed from the name of what they are for, so that randomness does not depend on what ran before."""
 
 from __future__ import annotations
 
@@ -13,5 +13,5 @@ def seed_of(*scope: object) -> int:
 
 
 def generator(*scope: object) -> np.random.Generator:
-    """A random generator of its own for this scope."""
+    """A random generator seeded by the scope."""
     return np.random.default_rng(seed_of(*scope))

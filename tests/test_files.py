@@ -14,7 +14,7 @@ import pytest
 import typer
 
 from munchray.cli.app import app
-from munchray.samplers.search_space import Encoding
+from munchray.samplers.search_space import SpaceEncoding
 from munchray.settings import Job, SearchSpace, load_job
 from munchray.settings.yaml_source import read_value
 
@@ -123,8 +123,8 @@ def test_every_setting_that_a_search_space_draws_makes_a_trial(name):
     regime = "single_aux" if name == "single_aux" else "stack"
     overrides = [f"search_space={name}", f"regime={regime}"]
     job = load_job(Path("jobs/ncbi_disease_stack.yaml"), overrides)
-    encoding = Encoding(job.search_space, job.order_rule(), job.auxiliaries)
-    for setting in islice(encoding.draws(seed=1), 50):
+    encoding = SpaceEncoding(job.search_space, job.order_rule(), job.auxiliaries)
+    for setting in islice(encoding.random_settings(seed=1), 50):
         assert encoding.decode(encoding.encode(setting)) == setting
         assert job.trial(setting).main == "ncbi-disease"
 
@@ -133,7 +133,7 @@ def test_the_papers_spaces_have_the_papers_sizes():
     sizes = {}
     for name, regime in (("paper_grid", "stack"), ("paper_orders", "iteration"), ("single_aux", "single_aux")):
         job = load_job(Path("jobs/ncbi_disease_stack.yaml"), [f"search_space={name}", f"regime={regime}"])
-        sizes[name] = Encoding(job.search_space, job.order_rule(), job.auxiliaries).size
+        sizes[name] = SpaceEncoding(job.search_space, job.order_rule(), job.auxiliaries).size
     assert sizes == {"paper_grid": 4, "paper_orders": 4 * 1968, "single_aux": 4 * 7}
 
 

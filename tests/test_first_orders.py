@@ -8,7 +8,7 @@ from toys import study_job
 from munchray.errors import InputError
 from munchray.orders import OrderRule
 from munchray.samplers.registry import SAMPLERS
-from munchray.samplers.search_space import identity
+from munchray.samplers.search_space import setting_key
 from munchray.settings import load_job
 from munchray.settings.dimensions import Choices, OrderSpace
 from munchray.settings.space import SearchSpace
@@ -112,7 +112,7 @@ def test_every_sampler_tries_them_first_once_and_goes_on(sampler, tmp_path):
         study.complete(suggestions[-1].number, 50.0 + len(suggestions), {"stages": [[1, 40.0]]})
     assert suggestions[0].values["order"] == FIRST[0]["order"]
     assert suggestions[1].values == FIRST[1]
-    assert len({identity(each.values) for each in suggestions}) == 10
+    assert len({setting_key(each.values) for each in suggestions}) == 10
 
 
 def test_what_some_trial_has_had_is_not_tried_again(tmp_path):

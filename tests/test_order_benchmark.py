@@ -1,4 +1,4 @@
-"""The synthetic benchmark of samplers. Judges: every order looked at, sums over repeats, a run on the command line."""
+"""The benchmarks of samplers over orders. Judges: enumeration, textbook formulas, runs of the commands."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from made_trials import made_trial
 from benchmarks import bench
 from benchmarks.orders import plot, questions, regret, replay, suggestion, synthetic, table, versus
 from benchmarks.orders.contenders import CONTENDERS, Step, search
-from benchmarks.orders.landscapes import DEPTH, FAMILIES, Landscape, Noisy
+from benchmarks.orders.landscapes import DEPTH, FAMILIES, Landscape, NoisyLandscape
 
 SIX = list(itertools.permutations(range(6)))
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_the_best_order_is_worth_what_looking_at_all_says_and_the_unit_is_their_spread(family):
+def test_the_optimum_and_unit_match_enumeration(family):
     for seed in range(3):
         landscape = Landscape(family, 6, seed)
         values = [landscape.value(order) for order in SIX]
@@ -28,26 +28,26 @@ def test_the_best_order_is_worth_what_looking_at_all_says_and_the_unit_is_their_
         assert Landscape(family, 6, seed).value(SIX[7]) == values[7]
 
 
-def test_families_are_what_they_are_called():
+def test_families_have_the_effects_they_are_named_after():
     late, pairs, near = (Landscape(family, 6, 1) for family in ("recency", "pairwise", "adjacency"))
     values = np.array([late.value(order) for order in SIX])
-    spread = [np.ptp([values[[order[place] == item for order in SIX]].mean() for item in range(6)]) for place in (0, 5)]
-    assert spread[1] > 1.5 * spread[0]  # who is last decides more than who is first
-    base = pairs.value((0, 1, 2, 3, 4, 5))
-    assert pairs.value((1, 0, 2, 3, 4, 5)) - base == pytest.approx(  # only the pair turned round, wherever it stands
-        pairs.value((2, 3, 4, 5, 1, 0)) - pairs.value((2, 3, 4, 5, 0, 1))
-    )
+    spread = [np.ptp([values[[order[index] == item for order in SIX]].mean() for item in range(6)]) for index in (0, 5)]
+    assert spread[1] > 1.5 * spread[0]  # the last item matters more than the first
+    swaps = [((0, 1, 2, 3, 4, 5), (1, 0, 2, 3, 4, 5)), ((2, 3, 4, 5, 0, 1), (2, 3, 4, 5, 1, 0))]
+    first, last = (pairs.value(swapped) - pairs.value(order) for order, swapped in swaps)
+    assert first == pytest.approx(last)  # wherever the swapped pair stands
     loops = [near.value(order) for order in ((0, 1, 2, 3, 4, 5), (3, 4, 5, 0, 1, 2), (2, 3, 4, 5, 0, 1))]
     links = [near.value((5, 0)) - near.value((2, 3)), near.value((5, 0)) - near.value((1, 2))]
     assert [loops[1] - loops[0], loops[2] - loops[0]] == pytest.approx(links)
 
 
-def test_longer_orders_are_worth_more_and_misleading_beginnings_something_else():
-    true, lies = Landscape("mixture", 6, 2), Landscape("mixture", 6, 2, misleading=True)
-    assert [lies.value(order) for order in SIX[:9]] == [true.value(order) for order in SIX[:9]]
-    assert lies.best == true.best
-    starts = list(itertools.permutations(range(6), 3))
-    found = np.corrcoef([lies.value(order) for order in starts], [true.value(order) for order in starts])[0, 1]
+def test_value_grows_with_length_and_misleading_prefixes_are_unrelated():
+    true, misleading = Landscape("mixture", 6, 2), Landscape("mixture", 6, 2, misleading=True)
+    assert [misleading.value(order) for order in SIX[:9]] == [true.value(order) for order in SIX[:9]]
+    assert misleading.best == true.best
+    prefixes = list(itertools.permutations(range(6), 3))
+    values = [[landscape.value(order) for order in prefixes] for landscape in (misleading, true)]
+    found = np.corrcoef(values)[0, 1]
     assert abs(found) < 0.5
     means = [statistics.fmean(true.value(o) for o in itertools.permutations(range(6), n)) for n in (1, 3, 6)]
     assert means == sorted(means)
@@ -55,30 +55,30 @@ def test_longer_orders_are_worth_more_and_misleading_beginnings_something_else()
 
 
 @pytest.mark.parametrize("name", CONTENDERS)
-def test_every_contender_searches_until_both_budgets_are_spent(name):
+def test_every_contender_spends_both_budgets(name):
     landscape = Landscape("recency", 4, 3)
-    steps = search(CONTENDERS[name], Noisy(landscape, 0.0, 3), 3, trials=6, stages=25)
+    steps = search(CONTENDERS[name], NoisyLandscape(landscape, 0.0, 3), 3, trials=6, stages=25)
     assert len(steps) >= 6
     assert steps[-1].stages >= 25
     assert [step.stages for step in steps] == sorted(step.stages for step in steps)
     assert [step.regret for step in steps] == sorted((step.regret for step in steps), reverse=True)  # without noise
-    assert steps == search(CONTENDERS[name], Noisy(landscape, 0.0, 3), 3, trials=6, stages=25)
+    assert steps == search(CONTENDERS[name], NoisyLandscape(landscape, 0.0, 3), 3, trials=6, stages=25)
 
 
-def test_a_curve_is_the_mean_with_its_interval():
+def test_a_curve_has_means_and_t_intervals():
     curve = regret.Curve.of([1, 2], [[1.0, 0.5], [3.0, 0.5], [2.0, 0.5]])
     assert curve.means == [2.0, 0.5]
     assert curve.halves == pytest.approx([4.302653 / 3**0.5, 0.0])  # Student's t with two degrees, SD 1
     assert curve.at(2) == 0.5
 
 
-def test_regret_at_a_budget_is_that_of_the_last_trial_it_sufficed_for():
+def test_regret_is_that_of_the_last_trial_within_the_budget():
     steps = [Step(4, 3.0), Step(7, 2.0), Step(9, 1.0)]
     assert [regret.regret_after(steps, stages) for stages in (4, 6, 7, 8, 100)] == [3.0, 3.0, 2.0, 2.0, 1.0]
 
 
 @pytest.mark.slow
-def test_the_command_writes_numbers_and_pictures(tmp_path, capsys):
+def test_the_command_writes_numbers_and_plots(tmp_path, capsys):
     path = tmp_path / "found.json"
     few = ["--repeats", "2", "--budget", "8", "--jobs", "2", "--families", "recency", "misleading"]
     synthetic.main(
@@ -90,12 +90,12 @@ def test_the_command_writes_numbers_and_pictures(tmp_path, capsys):
     assert found["command"].startswith("python -m benchmarks.orders.synthetic --repeats 2")
     assert found["curves"][0]["by_trials"]["points"] == list(range(1, 9))
     plot.main([str(path)])
-    pictures = sorted(tmp_path.glob("*.png"))
-    assert [picture.read_bytes()[:4] for picture in pictures] == [b"\x89PNG"] * 2
+    images = sorted(tmp_path.glob("*.png"))
+    assert [image.read_bytes()[:4] for image in images] == [b"\x89PNG"] * 2
 
 
-def test_suggestions_are_timed_in_every_kind_of_space(tmp_path):
-    path, cases = tmp_path / "found.json", ["7, neighbours of different types", "1 to 7", "10"]
+def test_suggestions_are_timed(tmp_path):
+    path, cases = tmp_path / "found.json", ["7, adjacent types differ", "1 to 7", "10"]
     suggestion.main(["--trials", "5", "--rounds", "2", "--cases", *cases, "--json", str(path)])
     rows = json.loads(path.read_text())["rows"]
     assert [row["orders"] for row in rows] == [1968, 13699, 3628800]  # the paper's rule; all of 1 to 7; of 10
@@ -110,7 +110,7 @@ AUXILIARIES = ("a", "b", "c", "d")
 
 @pytest.fixture
 def table_file(tmp_path):
-    """A table as it is collected: 'd' last is worth two points, a seed shifts all scores, and there is some noise."""
+    """A table as collected: two points for 'd' last, a shift per seed, and some noise."""
 
     def score(order, seed):
         noise = np.random.default_rng([seed, *map(ord, order)]).normal(scale=0.1)
@@ -123,7 +123,7 @@ def table_file(tmp_path):
     return path
 
 
-def test_a_table_shows_one_seed_and_is_judged_by_it_or_by_the_others(table_file):
+def test_a_table_is_judged_by_its_seed_or_by_the_others(table_file):
     scores = json.loads(table_file.read_text())["scores"]
     seen, others = table.tables("seen", table_file)[0], table.tables("others", table_file)[0]
     assert seen.score((1, 3)) == others.score((1, 3)) == seen.value((1, 3)) == scores["1"]["b > d"]
@@ -132,7 +132,7 @@ def test_a_table_shows_one_seed_and_is_judged_by_it_or_by_the_others(table_file)
     assert replay.stages_of_all(4) == len(scores["1"]) == 64
 
 
-def test_the_replay_ends_without_regret_for_those_who_try_everything(table_file, tmp_path):
+def test_exhaustive_replays_end_without_regret(table_file, tmp_path):
     path = tmp_path / "replay.json"
     few = ["--repeats", "2", "--samplers", "random", "sorted"]
     replay.main([*few, "--table", str(table_file), "--json", str(path)])
@@ -143,11 +143,11 @@ def test_the_replay_ends_without_regret_for_those_who_try_everything(table_file,
     assert len(written["rows"]) == 4
 
 
-def test_the_questions_find_what_was_planted(table_file, tmp_path):
+def test_the_questions_find_the_planted_effects(table_file, tmp_path):
     path = tmp_path / "questions.json"
     questions.main(["--table", str(table_file), "--json", str(path)])
     found = {row["question"]: row for row in json.loads(path.read_text())["rows"]}
-    last, first = (found[f"share of variance by who is trained at place {place}"] for place in (4, 1))
+    last, first = (found[f"share of variance by the auxiliary at position {position}"] for position in (4, 1))
     assert last["value"] > 0.9
     assert last["p"] < 1e-6
     assert first["value"] < 0.3
@@ -157,10 +157,10 @@ def test_the_questions_find_what_was_planted(table_file, tmp_path):
     assert found["mean dev F1 after 4 auxiliaries"]["value"] == pytest.approx(60 + 8 + 0.5 + 2, abs=0.2)
 
 
-def test_the_f_test_of_orders_is_the_one_of_textbooks(table_file):
+def test_the_f_test_matches_the_textbook(table_file):
     report = bench.Report("x", "x", table_file, [])
     scores = np.array([[1.0, 2.0], [2.0, 4.0], [6.0, 6.0]])
-    questions.order_or_seed(report, scores)
+    questions.order_anova(report, scores)
     row = report.as_json()["rows"][-1]
     assert row["value"] == pytest.approx(21.0)  # by hand: squares of 21 by order and 1 left, 2 degrees of freedom each
     assert row["p"] == pytest.approx(1 / 22)  # with (2, 2) degrees the tail is 1 / (1 + F)
@@ -169,7 +169,7 @@ def test_the_f_test_of_orders_is_the_one_of_textbooks(table_file):
 # Real searches
 
 
-def test_a_search_is_followed_by_the_stages_it_trained():
+def test_a_real_search_becomes_a_curve_by_trained_stages():
     orders = [("a", "b"), ("a", "c"), ("b", "c")]
     scores = [61.0, 60.0, 64.0]
     trials = [
@@ -183,7 +183,7 @@ def test_a_search_is_followed_by_the_stages_it_trained():
 
 
 @pytest.mark.slow
-def test_a_real_search_is_told_by_its_stages_and_seconds(tmp_path):
+def test_a_real_search_reports_stages_and_seconds(tmp_path):
     job, path = tmp_path / "job.yaml", tmp_path / "found.json"
     job.write_text("""
 main: sample-disease-1

@@ -1,4 +1,4 @@
-"""The sampler for orders: its example, what it learns from, what it costs, many auxiliaries. Judges: formulas."""
+"""The order_gp sampler: its example, learning from stages, their cost, many auxiliaries. Judges: formulas."""
 
 from __future__ import annotations
 
@@ -12,32 +12,32 @@ import pytest
 
 from munchray.orders import OrderRule
 from munchray.samplers import order_gp
-from munchray.samplers.base import STAGES, STAGES_BEHIND
-from munchray.samplers.order_gp import OrderGp
-from munchray.samplers.search_space import Encoding, identity
+from munchray.samplers.base import STAGES, STAGES_TRAINED
+from munchray.samplers.order_gp import OrderGPSampler
+from munchray.samplers.search_space import SpaceEncoding, setting_key
 from munchray.settings.dimensions import Choices, OrderSpace, Range
 from munchray.settings.space import SearchSpace
 
-WORTH = dict(zip("abcdefg", (0.3, -1.2, 0.8, 1.9, -0.4, 0.1, -0.7), strict=True))
+EFFECTS = dict(zip("abcdefg", (0.3, -1.2, 0.8, 1.9, -0.4, 0.1, -0.7), strict=True))
 RATE = {"learning_rate": Choices((0.1, 0.05))}
 
 
 def encoding_of(names, rule=None, lengths=(None, None), **axes):
     space = SearchSpace(order=OrderSpace(rule is not None, *lengths), **axes)
-    return Encoding(space, rule or OrderRule({}), names)
+    return SpaceEncoding(space, rule or OrderRule({}), names)
 
 
 def late(order):
-    """Each auxiliary counts 0.6 times what the one after it does; every further one helps."""
-    return len(order) + sum(WORTH[name] * 0.6**place for place, name in enumerate(reversed(order)))
+    """Each auxiliary counts 0.6 times as much as the next; each further one helps."""
+    return len(order) + sum(EFFECTS[name] * 0.6**distance for distance, name in enumerate(reversed(order)))
 
 
 def study_of(encoding, seed=1, direction="maximize"):
-    return optuna.create_study(direction=direction, sampler=OrderGp(encoding, seed))
+    return optuna.create_study(direction=direction, sampler=OrderGPSampler(encoding, seed))
 
 
 def ask(study, stages=None):
-    """A suggestion told its score by `late`, and the scores of its beginnings where wished."""
+    """A suggestion, completed with its score by `late`, and with scores of its prefixes by `stages`."""
     encoding = study.sampler.encoding
     trial = study.ask(encoding.distributions)
     setting = encoding.decode(trial.params)
@@ -53,7 +53,7 @@ def best_order(names, length):
     return max(itertools.permutations(names, length), key=late)
 
 
-def test_the_example_in_the_documentation_runs_in_plain_optuna(capsys):
+def test_the_documented_example_runs(capsys):
     example = inspect.getdoc(order_gp).split("\n\n", 2)[2]
     code = textwrap.dedent(example)
     assert "ray" not in code.replace("munchray", "")
@@ -63,13 +63,13 @@ def test_the_example_in_the_documentation_runs_in_plain_optuna(capsys):
 
 @pytest.mark.parametrize("direction", ["maximize", "minimize"])
 @pytest.mark.parametrize("stages", [None, late])
-def test_the_best_of_120_orders_at_the_better_rate_is_found_in_twenty_trials(direction, stages):
+def test_the_best_of_240_settings_is_found_in_twenty_trials(direction, stages):
     study = study_of(encoding_of("abcde", **RATE), direction=direction)
     settings = [ask(study, stages) for _ in range(20)]
     assert {"order": best_order("abcde", 5), "learning_rate": 0.1} in settings
 
 
-def test_every_prefix_is_evidence():
+def test_scores_of_prefixes_help():
     """Seven trials of seven auxiliaries have up to 49 stages to learn from."""
     regrets = []
     for stages in (None, late):
@@ -82,29 +82,29 @@ def test_every_prefix_is_evidence():
     assert with_stages < 0.6 * trials_only
 
 
-def test_a_regime_of_one_stage_is_as_one_that_reports_none():
-    """Iteration's only stage is the whole order: nothing is shared between trials."""
+def test_reporting_only_the_whole_order_changes_nothing():
+    """As in Iteration, whose only stage is the whole order: trials share nothing."""
     encoding = encoding_of("abcde")
     asked = []
-    for told in (False, True):
+    for reports in (False, True):
         study = study_of(encoding)
         for _ in range(8):
             trial = study.ask(encoding.distributions)
             order = encoding.decode(trial.params)["order"]
-            if told:
+            if reports:
                 trial.set_user_attr(STAGES, [[5, late(order)]])
             study.tell(trial, late(order))
         asked.append([trial.params for trial in study.trials])
     assert asked[0] == asked[1]
 
 
-def test_misleading_beginnings_do_not_keep_the_best_from_being_found():
+def test_the_best_is_found_despite_misleading_prefixes():
     study = study_of(encoding_of("abcde"))
     settings = [ask(study, lambda order: late(order) if len(order) == 5 else -2 * late(order)) for _ in range(30)]
     assert {"order": best_order("abcde", 5)} in settings
 
 
-def test_how_many_auxiliaries_help_is_found():
+def test_the_best_number_of_auxiliaries_is_found():
     """Beyond the third, each costs two."""
 
     def few(order):
@@ -122,7 +122,7 @@ def test_how_many_auxiliaries_help_is_found():
     assert best_order("abcde", 3) in found
 
 
-def test_a_beginning_better_than_any_trial_becomes_one_and_other_trained_beginnings_do_not():
+def test_only_a_prefix_better_than_all_trials_becomes_a_trial():
     encoding = encoding_of("abcd", lengths=(1, 4))
     study = study_of(encoding)
     scores = {1: 1.0, 2: 9.0, 3: 2.0, 4: 3.0}
@@ -145,7 +145,7 @@ def test_a_beginning_better_than_any_trial_becomes_one_and_other_trained_beginni
         study.tell(trial, 1.0)
 
 
-def test_running_trials_are_not_asked_for_again_nor_their_near_kin():
+def test_pending_trials_are_diverse():
     encoding = encoding_of("abcdef")
     study = study_of(encoding)
     for _ in range(12):
@@ -156,31 +156,31 @@ def test_running_trials_are_not_asked_for_again_nor_their_near_kin():
     assert statistics.mean(swaps) > 2
 
 
-class Thrifty(OrderGp):
-    """Cares for nothing but stages."""
+class CheapestSampler(OrderGPSampler):
+    """Minimizes the remaining stages above all."""
 
     stage_weight = 50.0
 
 
-@pytest.mark.parametrize(("behind", "cheap"), [(0, {"ad"}), (1, {"ad", "ba", "bd"}), (3, {"bc"})])
-def test_what_a_running_trial_still_trains_is_not_waited_for_and_what_it_has_trained_is_shared(behind, cheap):
+@pytest.mark.parametrize(("trained", "cheap"), [(0, {"ad"}), (1, {"ad", "ba", "bd"}), (3, {"bc"})])
+def test_only_trained_prefixes_of_running_trials_are_shared(trained, cheap):
     encoding = encoding_of("abcd")
-    study = optuna.create_study(direction="maximize", sampler=Thrifty(encoding, 1))
+    study = optuna.create_study(direction="maximize", sampler=CheapestSampler(encoding, 1))
     for order in ("abcd", "abdc", "acbd", "acdb", "bcda"):
         study.enqueue_trial(encoding.encode({"order": tuple(order)}))
         trial = study.ask(encoding.distributions)
         if order != "bcda":
             trial.set_user_attr(STAGES, [[1, 0.5], [2, 0.5], [3, 0.5]])
             study.tell(trial, 1.0)
-    trial.set_user_attr(STAGES_BEHIND, behind)
+    trial.set_user_attr(STAGES_TRAINED, trained)
     assert "".join(encoding.decode(study.ask(encoding.distributions).params)["order"])[:2] in cheap
 
 
-def test_a_reloaded_study_suggests_the_same_also_when_trials_end_in_another_order(tmp_path):
+def test_a_reloaded_study_suggests_the_same(tmp_path):
     def opened():
         backend = optuna.storages.journal.JournalFileBackend(str(tmp_path / "journal"))
         storage = optuna.storages.JournalStorage(backend)
-        sampler = OrderGp(encoding_of("abcdef", **RATE), 1)
+        sampler = OrderGPSampler(encoding_of("abcdef", **RATE), 1)
         return optuna.create_study(
             study_name="one", storage=storage, sampler=sampler, direction="maximize", load_if_exists=True
         )
@@ -199,7 +199,7 @@ def test_a_reloaded_study_suggests_the_same_also_when_trials_end_in_another_orde
 
 
 @pytest.mark.parametrize("lengths", [(None, None), (3, 6)])
-def test_twenty_auxiliaries_under_a_rule_with_a_continuous_rate(lengths):
+def test_twenty_auxiliaries_are_searched_locally(lengths):
     names = [f"c{number}" for number in range(20)]
     rule = OrderRule({name: str(number % 4) for number, name in enumerate(names)}, adjacent_differ=True)
     encoding = encoding_of(names, rule, lengths, learning_rate=Range(0.01, 0.2, log=True))
@@ -216,8 +216,8 @@ def test_twenty_auxiliaries_under_a_rule_with_a_continuous_rate(lengths):
     assert statistics.mean(scores[7:]) > statistics.mean(scores[:4]) + 3
 
 
-def test_scores_that_are_not_finite_are_left_out():
+def test_infinite_scores_are_ignored():
     study = study_of(encoding_of("abcd"))
     for score in (1.0, float("inf"), 2.0, 3.0, -float("inf"), 1.5):
         study.tell(study.ask(study.sampler.encoding.distributions), score)
-    assert len({identity(ask(study)) for _ in range(5)}) == 5
+    assert len({setting_key(ask(study)) for _ in range(5)}) == 5

@@ -1,4 +1,4 @@
-"""Orders against enumeration of all permutations."""
+"""Allowed orders and their encoding. Judge: enumeration of all permutations."""
 
 import itertools
 
@@ -21,14 +21,14 @@ def brute_force(rule, names, length):
 
 
 @pytest.mark.parametrize("main", sorted(TYPES))
-def test_seven_auxiliaries_have_1968_allowed_orders_whichever_corpus_is_main(main):
+def test_every_main_corpus_has_1968_allowed_orders(main):
     assert PAPER.count(without(main), 7) == 1968
     assert len(set(PAPER.orders(without(main), 7))) == 1968
 
 
 @pytest.mark.parametrize("length", range(8))
 @pytest.mark.parametrize("rule", [PAPER, OrderRule(TYPES)])
-def test_count_and_enumeration_equal_filtering_all_permutations(rule, length):
+def test_count_and_enumeration_match_filtered_permutations(rule, length):
     names = without("chemdner")
     expected = brute_force(rule, names, length)
     assert list(rule.orders(names, length)) == expected
@@ -36,7 +36,7 @@ def test_count_and_enumeration_equal_filtering_all_permutations(rule, length):
 
 
 @pytest.mark.parametrize("length", [1, 3, 7])
-def test_every_allowed_order_comes_back_from_its_keys(length):
+def test_keys_round_trip(length):
     names = without("s800")
     for order in PAPER.orders(names, length):
         assert PAPER.decode(PAPER.encode(order, names), length) == order
@@ -50,20 +50,20 @@ def test_any_keys_decode_to_an_allowed_order(values, length):
     assert PAPER.allows(order)
 
 
-def test_decoding_steps_aside_only_where_the_rule_forbids():
+def test_decoding_skips_only_what_the_rule_forbids():
     keys = {"bc2gm": 0.1, "jnlpba": 0.2, "s800": 0.3}
     assert PAPER.decode(keys, 3) == ("bc2gm", "s800", "jnlpba")
     assert OrderRule(TYPES).decode(keys, 3) == ("bc2gm", "jnlpba", "s800")
 
 
-def test_a_rule_that_nothing_satisfies_counts_zero_and_says_so():
+def test_an_unsatisfiable_rule_counts_zero_and_raises():
     names = ["bc2gm", "jnlpba"]
     assert PAPER.count(names, 2) == 0
     with pytest.raises(ValueError, match="no order of 2"):
         PAPER.decode({"bc2gm": 0.5, "jnlpba": 0.1}, 2)
 
 
-def test_twenty_auxiliaries_are_counted_without_enumerating():
+def test_twenty_auxiliaries_are_counted_without_enumeration():
     names = [f"c{i}" for i in range(20)]
     rule = OrderRule({name: str(i % 4) for i, name in enumerate(names)}, adjacent_differ=True)
     keys = {name: (i * 7 % 20) / 20 for i, name in enumerate(names)}
@@ -71,7 +71,7 @@ def test_twenty_auxiliaries_are_counted_without_enumerating():
     assert rule.allows(rule.decode(keys, 20))
 
 
-def test_iteration_sort_order_of_table_3_follows_from_its_published_scores():
+def test_the_sorted_order_of_table_3_follows_from_its_scores():
     """Paper, Table 3, column batch 32 / lr 0.1, CHEMDNER development data.
 
     The Stack (sort) order the paper prints is not asserted: its own column (16 / 0.05) has BC5CDR-Chem 90.05 below
@@ -90,5 +90,5 @@ def test_iteration_sort_order_of_table_3_follows_from_its_published_scores():
     assert ascending(column) == printed
 
 
-def test_ties_of_sorted_orders_go_by_name():
+def test_ties_are_sorted_by_name():
     assert ascending({"b": 1.0, "a": 1.0, "c": 0.5}) == ("c", "a", "b")

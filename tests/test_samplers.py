@@ -1,4 +1,4 @@
-"""What every sampler promises: allowed settings, each once, the same after a reload. Judge: enumeration."""
+"""The contract of every sampler: allowed settings, no repeats, reproducible after a reload. Judge: enumeration."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from munchray.corpora.catalogue import ENTITY_TYPES
 from munchray.errors import InputError
 from munchray.orders import OrderRule
 from munchray.samplers.registry import SAMPLERS, SpaceExhausted, make_sampler
-from munchray.samplers.search_space import Encoding, identity
+from munchray.samplers.search_space import SpaceEncoding, setting_key
 from munchray.settings.dimensions import Choices, OrderSpace, Range
 from munchray.settings.space import SearchSpace
 from munchray.tuning.study import Study
@@ -39,7 +39,7 @@ RANGES = SearchSpace(
 
 
 def space_of(sampler: str) -> SearchSpace:
-    """What a sampler is tried on: `sorted` wants short orders too."""
+    """The space a sampler is tested on: `sorted` needs short orders too."""
     return SHORTER if sampler == "sorted" else PAPER
 
 
@@ -47,8 +47,8 @@ def lengths_of(sampler: str) -> tuple[int, ...]:
     return (1, 2, 3, 4) if sampler == "sorted" else (4,)
 
 
-def encoding_of(sampler: str) -> Encoding:
-    return Encoding(space_of(sampler), RULE, AUXILIARIES)
+def encoding_of(sampler: str) -> SpaceEncoding:
+    return SpaceEncoding(space_of(sampler), RULE, AUXILIARIES)
 
 
 def open_study(folder: Path, sampler: str, seed: int = 1) -> Study:
@@ -56,25 +56,25 @@ def open_study(folder: Path, sampler: str, seed: int = 1) -> Study:
 
 
 def score(values: dict[str, Any]) -> float:
-    """A formula: c late is good, the higher learning rate is good."""
+    """Higher for c late and for the higher learning rate."""
     return 10.0 * "".join(values["order"]).find("c") + 30.0 * values["learning_rate"]
 
 
 def run(study: Study, trials: int) -> list[tuple[int, Any]]:
-    told = []
+    tried = []
     for _ in range(trials):
         suggestion = study.suggest()
         if suggestion is None:
             break
         study.complete(suggestion.number, score(suggestion.values))
-        told.append((suggestion.number, identity(suggestion.values)))
-    return told
+        tried.append((suggestion.number, setting_key(suggestion.values)))
+    return tried
 
 
 def every_setting(lengths: tuple[int, ...]) -> set[Any]:
     orders = [o for n in lengths for o in itertools.permutations(AUXILIARIES, n) if RULE.allows(o)]
     return {
-        identity({"learning_rate": rate, "batch_size": size, "order": order})
+        setting_key({"learning_rate": rate, "batch_size": size, "order": order})
         for rate, size, order in itertools.product((0.1, 0.05), (16, 32), orders)
     }
 
@@ -84,11 +84,11 @@ finite_space = pytest.mark.parametrize(("space", "lengths"), [(PAPER, (4,)), (SH
 
 
 @finite_space
-def test_the_encoding_counts_and_lists_every_setting_and_decodes_what_it_encodes(space, lengths):
-    encoding = Encoding(space, RULE, AUXILIARIES)
-    listed = list(encoding.settings())
+def test_encoding_enumerates_and_round_trips_every_setting(space, lengths):
+    encoding = SpaceEncoding(space, RULE, AUXILIARIES)
+    listed = list(encoding.all_settings())
     assert len(listed) == encoding.size == len(every_setting(lengths))
-    assert set(map(identity, listed)) == every_setting(lengths)
+    assert set(map(setting_key, listed)) == every_setting(lengths)
     for setting in listed:
         params = encoding.encode(setting)
         assert params.keys() == encoding.distributions.keys()
@@ -96,20 +96,20 @@ def test_the_encoding_counts_and_lists_every_setting_and_decodes_what_it_encodes
 
 
 @pytest.mark.parametrize("space", [PAPER, RANGES])
-def test_coordinates_lead_back_to_the_setting(space):
-    encoding = Encoding(space, RULE, AUXILIARIES)
-    for setting in itertools.islice(encoding.draws(seed=5), 200):
-        coordinates = encoding.coordinates(setting)
+def test_unit_coordinates_round_trip(space):
+    encoding = SpaceEncoding(space, RULE, AUXILIARIES)
+    for setting in itertools.islice(encoding.random_settings(seed=5), 200):
+        coordinates = encoding.to_unit(setting)
         assert all(0 <= coordinate <= 1 for coordinate in coordinates)
-        assert encoding.at(coordinates) == pytest.approx({name: setting[name] for name in encoding.axes})
-    low, high = (encoding.at([end] * len(encoding.axes)) for end in (0.0, 1.0))
+        assert encoding.from_unit(coordinates) == pytest.approx({name: setting[name] for name in encoding.axes})
+    low, high = (encoding.from_unit([end] * len(encoding.axes)) for end in (0.0, 1.0))
     axes = space.dimensions()
     assert low == pytest.approx({name: axis.low for name, axis in axes.items()})
     assert high["learning_rate"] == pytest.approx(0.1 if space is PAPER else 0.2)
 
 
-def test_random_draws_of_an_order_are_alike():
-    draws = Encoding(PAPER, RULE, AUXILIARIES).draws(seed=3)
+def test_random_orders_are_uniform():
+    draws = SpaceEncoding(PAPER, RULE, AUXILIARIES).random_settings(seed=3)
     counts: dict[Any, int] = {}
     for setting in itertools.islice(draws, 6000):
         counts[setting["order"]] = counts.get(setting["order"], 0) + 1
@@ -118,7 +118,7 @@ def test_random_draws_of_an_order_are_alike():
 
 
 @every_sampler
-def test_a_finite_space_is_tried_completely_and_nothing_twice(sampler, tmp_path):
+def test_a_finite_space_is_exhausted_without_repeats(sampler, tmp_path):
     study = open_study(tmp_path, sampler)
     tried = [setting for _, setting in run(study, 1000)]
     assert len(tried) == len(set(tried))
@@ -144,7 +144,7 @@ def test_ranges_stay_in_bounds_and_on_their_steps(sampler, tmp_path):
 
 
 @pytest.mark.parametrize("sampler", ["random", "tpe"])
-def test_a_space_of_stepped_ranges_is_tried_completely(sampler, tmp_path):
+def test_a_space_of_stepped_ranges_is_exhausted(sampler, tmp_path):
     space = SearchSpace(
         word_dropout=Range(0.0, 0.3, step=0.1), batch_size=Range(1, 9, step=3, integer=True), hidden_size=Choices((7,))
     )
@@ -153,22 +153,22 @@ def test_a_space_of_stepped_ranges_is_tried_completely(sampler, tmp_path):
     for number in range(12):
         study.complete(number, study.suggest().values["batch_size"])
     assert study.suggest() is None
-    assert len({identity(trial.values) for trial in study.finished()}) == 12
+    assert len({setting_key(trial.values) for trial in study.finished()}) == 12
 
 
 @every_sampler
-def test_eight_pending_trials_differ(sampler, tmp_path):
+def test_pending_trials_differ(sampler, tmp_path):
     study = open_study(tmp_path, sampler)
     run(study, 12)
     pending = [study.suggest() for _ in range(8)]
-    settings = {identity(each.values) for each in (*pending, *study.finished())}
+    settings = {setting_key(each.values) for each in (*pending, *study.finished())}
     assert len(settings) == 20
     assert study.running() == pending
 
 
 @every_sampler
-def test_the_seed_decides(sampler, tmp_path):
-    trials = 30 if sampler == "sorted" else 15  # 16 single auxiliaries, 4 sorted orders, then chance
+def test_suggestions_depend_on_the_seed_alone(sampler, tmp_path):
+    trials = 30 if sampler == "sorted" else 15  # 16 single auxiliaries, 4 sorted orders, then random ones
     first, again, other = (
         run(open_study(tmp_path / name, sampler, seed=seed), trials) for name, seed in (("1", 1), ("2", 1), ("3", 2))
     )
@@ -177,7 +177,7 @@ def test_the_seed_decides(sampler, tmp_path):
 
 
 @every_sampler
-def test_a_new_process_goes_on_as_if_the_search_had_never_stopped(sampler, tmp_path):
+def test_a_new_process_resumes_with_the_same_suggestions(sampler, tmp_path):
     whole = run(open_study(tmp_path / "whole", sampler), 24)
     half = run(open_study(tmp_path / "half", sampler), 13)
     code = (
@@ -190,12 +190,12 @@ def test_a_new_process_goes_on_as_if_the_search_had_never_stopped(sampler, tmp_p
 
 
 @every_sampler
-def test_a_failed_setting_is_tried_once_more_and_after_all_others(sampler, tmp_path):
+def test_a_failed_setting_is_retried_once_after_all_others(sampler, tmp_path):
     study = open_study(tmp_path, sampler)
     failed = study.suggest()
     study.fail(failed.number, "the machine burned")
-    rest = [identity(study.suggest().values) for _ in range(study.size - 1)]
-    assert set(rest) == every_setting(lengths_of(sampler)) - {identity(failed.values)}
+    rest = [setting_key(study.suggest().values) for _ in range(study.size - 1)]
+    assert set(rest) == every_setting(lengths_of(sampler)) - {setting_key(failed.values)}
     again = study.suggest()
     assert again.values == failed.values
     study.fail(again.number, "again")
@@ -203,18 +203,18 @@ def test_a_failed_setting_is_tried_once_more_and_after_all_others(sampler, tmp_p
 
 
 @every_sampler
-def test_a_trial_enqueued_by_hand_comes_first_and_is_not_suggested_again(sampler, tmp_path):
+def test_an_enqueued_trial_comes_first_and_is_not_repeated(sampler, tmp_path):
     encoding = encoding_of(sampler)
     study = optuna.create_study(sampler=make_sampler(sampler, encoding, 1))
     wanted = {"learning_rate": 0.05, "batch_size": 32, "order": ("a", "c", "b", "d")}
     study.enqueue_trial(encoding.encode(wanted))
     settings = [encoding.decode(study.ask(encoding.distributions).params) for _ in range(encoding.size)]
     assert settings[0] == wanted
-    assert set(map(identity, settings)) == every_setting(lengths_of(sampler))
+    assert set(map(setting_key, settings)) == every_setting(lengths_of(sampler))
 
 
 @every_sampler
-def test_plain_optuna_can_use_the_samplers(sampler):
+def test_samplers_work_in_plain_optuna(sampler):
     encoding = encoding_of(sampler)
     study = optuna.create_study(sampler=make_sampler(sampler, encoding, 1))
     for _ in range(encoding.size):
@@ -225,10 +225,10 @@ def test_plain_optuna_can_use_the_samplers(sampler):
 
 
 @pytest.mark.parametrize("sampler", sorted(SAMPLERS.keys() - {"sorted"}))
-def test_all_orders_of_the_papers_seven_auxiliaries_can_be_suggested_and_nothing_else(sampler):
+def test_exactly_the_allowed_orders_of_the_paper_are_suggested(sampler):
     seven = [name for name in ENTITY_TYPES if name != "ncbi-disease"]
     rule = OrderRule(ENTITY_TYPES, adjacent_differ=True)
-    encoding = Encoding(SearchSpace(order=OrderSpace(adjacent_differ=True)), rule, seven)
+    encoding = SpaceEncoding(SearchSpace(order=OrderSpace(adjacent_differ=True)), rule, seven)
     made = make_sampler(sampler, encoding, 1)
     study = optuna.create_study(sampler=made)
     for number in range(6):
@@ -240,26 +240,26 @@ def test_all_orders_of_the_papers_seven_auxiliaries_can_be_suggested_and_nothing
     assert all(encoding.decode(encoding.encode({"order": order}))["order"] == order for order in allowed)
 
 
-class Counting(Encoding):
-    """Counts what is decoded."""
+class CountingEncoding(SpaceEncoding):
+    """Counts calls of `decode`."""
 
-    decoded = 0
+    calls = 0
 
     def decode(self, params):
-        self.decoded += 1
+        self.calls += 1
         return super().decode(params)
 
 
-def test_a_long_history_is_decoded_once():
-    encoding = Counting(SearchSpace(order=OrderSpace()), OrderRule({}), "abcdefg")
+def test_ended_trials_are_decoded_once():
+    encoding = CountingEncoding(SearchSpace(order=OrderSpace()), OrderRule({}), "abcdefg")
     study = optuna.create_study(sampler=make_sampler("random", encoding, 1))
     pending = study.ask(encoding.distributions)
     for _ in range(200):
         study.tell(study.ask(encoding.distributions), 1.0)
     study.tell(pending, 1.0)
-    before = encoding.decoded
+    before = encoding.calls
     study.ask(encoding.distributions)
-    assert encoding.decoded - before < 10
+    assert encoding.calls - before < 10
 
 
 @every_sampler
@@ -276,8 +276,8 @@ def test_one_sampler_serves_two_studies(sampler):
     assert first == second == third
 
 
-def test_unknown_samplers_and_spaces_that_do_not_fit_are_refused():
-    encoding = Encoding(RANGES, RULE, AUXILIARIES)
+def test_unknown_samplers_and_unsuitable_spaces_are_refused():
+    encoding = SpaceEncoding(RANGES, RULE, AUXILIARIES)
     with pytest.raises(InputError, match=r"there is no 'random_search'.*Did you mean 'random'") as unknown:
         make_sampler("random_search", encoding, 1)
     assert len(unknown.value.problems) == 1
@@ -285,41 +285,41 @@ def test_unknown_samplers_and_spaces_that_do_not_fit_are_refused():
         make_sampler("grid", encoding, 1)
     twelve = [f"a{n}" for n in range(12)]
     with pytest.raises(InputError, match=r"order: the sampler sorted .*length: \{min: 1\}"):
-        make_sampler("sorted", Encoding(PAPER, RULE, AUXILIARIES), 1)
+        make_sampler("sorted", SpaceEncoding(PAPER, RULE, AUXILIARIES), 1)
     with pytest.raises(InputError, match=r"learning_rate: a continuous range cannot be listed"):
         make_sampler("sorted", encoding, 1)
     for name in ("order_gp", "sorted"):
         with pytest.raises(InputError, match=f"order: the sampler {name}"):
-            make_sampler(name, Encoding(SearchSpace(**GRID), RULE, ()), 1)
-    many = Encoding(SearchSpace(order=OrderSpace()), OrderRule(dict.fromkeys(twelve, "gene")), twelve)
+            make_sampler(name, SpaceEncoding(SearchSpace(**GRID), RULE, ()), 1)
+    many = SpaceEncoding(SearchSpace(order=OrderSpace()), OrderRule(dict.fromkeys(twelve, "gene")), twelve)
     with pytest.raises(InputError, match=r"479,001,600 orders are too many for a grid"):
         make_sampler("grid", many, 1)
-    assert len(next(many.draws(seed=1))["order"]) == 12
+    assert len(next(many.random_settings(seed=1))["order"]) == 12
 
 
-def test_a_rule_that_no_order_satisfies_is_refused():
+def test_an_unsatisfiable_rule_is_refused():
     rule = OrderRule(dict.fromkeys("ab", "gene"), adjacent_differ=True)
     with pytest.raises(InputError, match=r"no order of a, b satisfies"):
-        Encoding(PAPER, rule, ["a", "b"])
+        SpaceEncoding(PAPER, rule, ["a", "b"])
 
 
 def best_of_forty(sampler: str, seed: int) -> float:
-    """On a landscape where each auxiliary is worth more the later, or the earlier, it comes."""
-    names, weights = tuple("abcdefg"), random.Random(seed)
-    worth = {name: weights.gauss(0, 1) for name in names}
+    """The best value where each auxiliary has a linear effect of its position."""
+    names, rng = tuple("abcdefg"), random.Random(seed)
+    slopes = {name: rng.gauss(0, 1) for name in names}
     rule = OrderRule(dict(zip(names, "xyzxyzx", strict=True)), adjacent_differ=True)
-    encoding = Encoding(PAPER, rule, names)
+    encoding = SpaceEncoding(PAPER, rule, names)
     study = optuna.create_study(sampler=make_sampler(sampler, encoding, seed), direction="maximize")
     for _ in range(40):
         trial = study.ask(encoding.distributions)
         values = encoding.decode(trial.params)
-        places = sum(worth[name] * place for place, name in enumerate(values["order"]))
-        study.tell(trial, places + 20 * values["learning_rate"])
+        effect = sum(slopes[name] * position for position, name in enumerate(values["order"]))
+        study.tell(trial, effect + 20 * values["learning_rate"])
     return float(study.best_value)
 
 
 @pytest.mark.slow
-def test_models_find_better_settings_than_chance():
+def test_models_beat_random_search():
     order_gp, tpe, chance = (
         statistics.mean(best_of_forty(sampler, seed) for seed in range(8)) for sampler in ("order_gp", "tpe", "random")
     )

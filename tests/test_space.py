@@ -1,4 +1,4 @@
-"""Search-space files."""
+"""Search-space files: parsing, writing and validation."""
 
 import pytest
 from pydantic import ValidationError
@@ -7,7 +7,7 @@ from munchray.settings import Choices, OrderSpace, Range, SearchSpace
 from munchray.settings.space import VALUES
 
 
-def complaint(**keys):
+def error_of(**keys):
     with pytest.raises(ValidationError) as caught:
         SearchSpace(**keys)
     return str(caught.value)
@@ -22,11 +22,11 @@ def complaint(**keys):
         ({"low": 0.1, "high": 0.5, "step": 0.1}, Range(0.1, 0.5, step=0.1)),
     ],
 )
-def test_each_way_to_write_a_dimension(raw, read):
+def test_every_notation_of_a_dimension_is_parsed(raw, read):
     assert SearchSpace(learning_rate=raw).learning_rate == read
 
 
-def test_sizes_are_ranges_of_whole_numbers():
+def test_ranges_of_sizes_are_integers():
     assert SearchSpace(batch_size={"low": 8, "high": 64}).batch_size == Range(8, 64, integer=True)
 
 
@@ -41,11 +41,11 @@ def test_sizes_are_ranges_of_whole_numbers():
         ({"length": {"min": 2, "max": 4}}, OrderSpace(False, 2, 4)),
     ],
 )
-def test_each_way_to_write_an_order(raw, read):
+def test_every_notation_of_an_order_is_parsed(raw, read):
     assert SearchSpace(order=raw).order == read
 
 
-def test_a_space_comes_back_from_what_it_writes():
+def test_a_space_round_trips():
     space = SearchSpace(
         learning_rate={"low": 0.01, "high": 0.2, "log": True},
         batch_size=[16, 32],
@@ -66,21 +66,21 @@ def test_grid_points():
 
 @pytest.mark.parametrize("bad", [0, -0.1, float("nan"), float("inf"), "0.1", True, None])
 def test_learning_rates_are_positive_numbers(bad):
-    assert "expected a positive number" in complaint(learning_rate=bad)
-    assert "learning_rate[1]" in complaint(learning_rate=[0.1, bad])
-    assert "learning_rate.high" in complaint(learning_rate={"low": 0.1, "high": bad})
+    assert "expected a positive number" in error_of(learning_rate=bad)
+    assert "learning_rate[1]" in error_of(learning_rate=[0.1, bad])
+    assert "learning_rate.high" in error_of(learning_rate={"low": 0.1, "high": bad})
 
 
 @pytest.mark.parametrize("bad", [0, -16, 16.0, "16", True, None, [16]])
 @pytest.mark.parametrize("name", ["batch_size", "hidden_size"])
 def test_sizes_are_positive_whole_numbers(name, bad):
-    assert "expected a positive whole number" in complaint(**{name: [bad]})
+    assert "expected a positive whole number" in error_of(**{name: [bad]})
 
 
 @pytest.mark.parametrize("bad", [1, 1.0, -0.1, float("nan"), False])
 @pytest.mark.parametrize("name", ["word_dropout", "locked_dropout"])
 def test_dropouts_are_from_0_to_below_1(name, bad):
-    assert "expected a number from 0 up to, but not including, 1" in complaint(**{name: [bad]})
+    assert "expected a number from 0 up to, but not including, 1" in error_of(**{name: [bad]})
 
 
 @pytest.mark.parametrize(
@@ -106,12 +106,12 @@ def test_dropouts_are_from_0_to_below_1(name, bad):
         ({"order": {"lenght": 2}}, "unknown key 'order.lenght'"),
     ],
 )
-def test_each_mistake_in_a_space_is_named(keys, part):
-    assert part in complaint(**keys)
+def test_each_mistake_is_reported(keys, part):
+    assert part in error_of(**keys)
 
 
-def test_every_mistake_of_a_range_is_reported_at_once():
-    text = complaint(learning_rate={"low": -1, "high": float("nan"), "log": 1, "stp": 2})
+def test_all_mistakes_of_a_range_are_reported_at_once():
+    text = error_of(learning_rate={"low": -1, "high": float("nan"), "log": 1, "stp": 2})
     for part in (
         "learning_rate.low is -1",
         "learning_rate.high is NaN",
@@ -121,7 +121,7 @@ def test_every_mistake_of_a_range_is_reported_at_once():
         assert part in text
 
 
-def test_every_number_that_may_vary_is_a_setting_of_a_trial():
+def test_every_dimension_is_a_trial_setting():
     from munchray.settings import TrialSettings
 
     assert set(VALUES) < set(TrialSettings.model_fields)

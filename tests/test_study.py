@@ -159,8 +159,8 @@ def test_a_running_trial_says_how_many_stages_are_behind_it_once_each(tmp_path):
     for behind in (0, 1, 1, 2):
         study.epoch_ended(*reported(tmp_path, trial.number, stage=behind + 1))
     journal = (tmp_path / "study.journal").read_text()
-    assert journal.count("stages_behind") == 2
-    (begun,) = study._sampler.history(study._study).behind
+    assert journal.count("stages_trained") == 2
+    (begun,) = study._sampler.history(study._study).trained_prefixes
     assert begun == {**trial.values, "order": trial.values["order"][:2]}
     study.complete(trial.number, 50.0)
-    assert study._sampler.history(study._study).behind == []
+    assert study._sampler.history(study._study).trained_prefixes == []

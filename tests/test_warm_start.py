@@ -1,4 +1,4 @@
-"""Learning from another search: what compares is evidence, what does not is refused with its reason."""
+"""Warm starts: comparable searches become observations, others are refused with the reason."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from munchray.errors import InputError
 from munchray.orders import OrderRule
 from munchray.samplers.base import STAGES
 from munchray.samplers.registry import make_sampler
-from munchray.samplers.search_space import Encoding
+from munchray.samplers.search_space import SpaceEncoding
 from munchray.settings import load_job
 from munchray.settings.dimensions import OrderSpace
 from munchray.settings.space import SearchSpace
@@ -45,36 +45,36 @@ def load(tmp_path):
 
 
 def searched(job, fingerprints=FINGERPRINTS):
-    """A search all of whose settings were tried, as it lies on disk."""
-    encoding = Encoding(job.search_space, job.order_rule(), job.auxiliaries)
+    """Write a search to disk that tried every setting."""
+    encoding = SpaceEncoding(job.search_space, job.order_rule(), job.auxiliaries)
     folder = search_folder(job)
     folder.mkdir(parents=True)
     (folder / "job.json").write_text(
         json.dumps({"job": job.model_dump(mode="json"), "data": "d", "corpora": fingerprints})
     )
-    for number, values in enumerate(encoding.settings()):
-        settings, own = job.trial(values), trial_folder(folder, number)
-        own.mkdir(parents=True)
-        (own / "settings.json").write_text(json.dumps(settings.model_dump(mode="json")))
+    for number, values in enumerate(encoding.all_settings()):
+        settings, path = job.trial(values), trial_folder(folder, number)
+        path.mkdir(parents=True)
+        (path / "settings.json").write_text(json.dumps(settings.model_dump(mode="json")))
         counts = SpanCounts(50 + number, 50 - number, 50 - number)
         stages = [
             StageResult(settings.auxiliaries[:length], 40.0 + number, 10)
             for length in range(1, len(values["order"]) + 1)
         ]
-        write_result(own, TrialResult({job.main: counts}, [counts], stages, 20, 1.0, "digest"))
+        write_result(path, TrialResult({job.main: counts}, [counts], stages, 20, 1.0, "digest"))
     return job
 
 
-def test_finished_trials_and_their_beginnings_are_evidence(load):
+def test_finished_trials_and_their_prefixes_become_outcomes(load):
     searched(load("name=old", "seed=2"))
     found = PriorSearch("old", load()).outcomes
     assert len(found) == 2 * 6
     assert found[3].setting == {"learning_rate": 0.1, "order": ("sample-gene-1", "sample-species-1")}
     assert found[3].value == pytest.approx(53.0)
-    assert found[3].beginnings == ((1, 43.0),)
+    assert found[3].prefix_values == ((1, 43.0),)
 
 
-def test_a_folder_elsewhere_and_trials_beyond_this_space(load, tmp_path):
+def test_other_folders_are_read_and_trials_outside_the_space_ignored(load, tmp_path):
     old = searched(load("name=old", "search_space.learning_rate=[0.2, 0.1]", f"storage={tmp_path / 'elsewhere'}"))
     named = f"warm_start=[{search_folder(old)}]"
     found = PriorSearch(load(named).warm_start[0], load()).outcomes
@@ -90,7 +90,7 @@ def test_a_folder_elsewhere_and_trials_beyond_this_space(load, tmp_path):
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["hidden_size=64"], "its hidden_size is 256, not 64, so scores do not compare. Leave it out"),
+        (["hidden_size=64"], "its hidden_size is 256, not 64, so scores are not comparable. Leave it out"),
         (["regime=iteration"], 'its regime is "stack", not "iteration"'),
         (["main=sample-gene-2"], 'its main is "sample-disease-1", not "sample-gene-2"'),
         (["max_sentences=100"], "its max_sentences.train is null, not 100"),
@@ -100,7 +100,7 @@ def test_a_folder_elsewhere_and_trials_beyond_this_space(load, tmp_path):
         (["name=old"], "a search cannot learn from itself"),
     ],
 )
-def test_what_does_not_compare_is_refused_before_anything_is_computed(load, overrides, message):
+def test_incomparable_searches_are_refused(load, overrides, message):
     searched(load("name=old"))
     job = load("warm_start=[old]", *overrides)
     with pytest.raises(InputError) as caught:
@@ -108,33 +108,33 @@ def test_what_does_not_compare_is_refused_before_anything_is_computed(load, over
     assert message in str(caught.value)
 
 
-def test_every_difference_is_named(load):
+def test_every_difference_is_reported(load):
     searched(load("name=old"))
     with pytest.raises(InputError) as caught:
         PriorSearch("old", load("hidden_size=64", "max_epochs=3", "seed=5"))
     assert [problem.found.split()[1] for problem in caught.value.problems] == ["hidden_size", "max_epochs"]
 
 
-def test_another_text_is_refused(load):
+def test_changed_corpora_are_refused(load):
     searched(load("name=old"))
     earlier = PriorSearch("old", load())
     earlier.check_corpora({**FINGERPRINTS, "sample-chemical-1": "new here"})
     with pytest.raises(InputError, match="text, tags or embeddings of sample-gene-1 differ"):
         earlier.check_corpora({**FINGERPRINTS, "sample-gene-1": "changed"})
     searched(load("name=ancient"), fingerprints={})
-    with pytest.raises(InputError, match="did not note what its corpora held"):
+    with pytest.raises(InputError, match="recorded no fingerprints of its corpora"):
         PriorSearch("ancient", load()).check_corpora(FINGERPRINTS)
 
 
-def test_samplers_that_do_not_learn_from_others_say_so(load):
+def test_other_samplers_refuse_a_warm_start(load):
     with pytest.raises(InputError, match="the sampler tpe learns only from its own trials"):
         load("warm_start=[old]", "sampler=tpe")
 
 
 def suggested_first(earlier, stages):
-    """The first three orders of five that order_gp suggests where late a and early e are good."""
+    """The first three orders of five that order_gp suggests where a late and e early are good."""
     rule, names = OrderRule({}), "abcde"
-    encoding = Encoding(SearchSpace(order=OrderSpace(False, 5, 5)), rule, names)
+    encoding = SpaceEncoding(SearchSpace(order=OrderSpace(False, 5, 5)), rule, names)
     study = optuna.create_study(direction="maximize", sampler=make_sampler("order_gp", encoding, 1, earlier))
     orders = []
     for _ in range(3):
@@ -145,7 +145,7 @@ def suggested_first(earlier, stages):
     return orders, study
 
 
-def test_the_sampler_knows_from_its_first_trial_on_what_the_others_found(load):
+def test_the_first_suggestion_learns_from_earlier_outcomes(load):
     searched(load("name=old"))
     (first, *_) = PriorSearch("old", load()).outcomes
     orders = [tuple(order) for order in ("bcdae", "ebcda", "abecd", "becad", "cadbe", "ecbad", "debca", "adcbe")]
@@ -154,5 +154,5 @@ def test_the_sampler_knows_from_its_first_trial_on_what_the_others_found(load):
         for n, order in enumerate(orders)
     ]
     found, study = suggested_first(earlier, [[1, 0.0]])
-    assert len(study.trials) == 3  # what the others found is no trial of this study
+    assert len(study.trials) == 3  # earlier outcomes are no trials of this study
     assert max(order.index("a") - order.index("e") for order in found) == 4

@@ -1,1 +1,1 @@
-"""How good are the orders that each sampler finds, by what it trained for them?"""
+"""Benchmarks of the samplers: regret of the orders they find, by trials and by trained stages."""

@@ -1,4 +1,4 @@
-"""The samplers compared, and what one of them finds on one landscape."""
+"""The samplers that are compared, and one search by one of them on one landscape."""
 
 from __future__ import annotations
 
@@ -10,33 +10,34 @@ import optuna
 
 from munchray.orders import OrderRule
 from munchray.samplers.base import STAGES, NonRepeatingSampler
-from munchray.samplers.order_gp import OrderGp
-from munchray.samplers.order_kernels import Mallows, Term
+from munchray.samplers.order_gp import OrderGPSampler
+from munchray.samplers.order_kernels import MallowsTerm, OrderTerm
 from munchray.samplers.registry import SpaceExhausted, make_sampler
-from munchray.samplers.search_space import Encoding
+from munchray.samplers.search_space import SpaceEncoding
 from munchray.settings.dimensions import OrderSpace
 from munchray.settings.space import SearchSpace
 
-MOST_TRIALS = 4  # times the budget, for samplers whose trials train few stages
+MAX_BUDGETS = 4  # times the trials, for samplers whose trials train few stages
 
 
-class Costless(OrderGp):
-    """Looks at what stages scored, not at what they cost."""
+class CostBlindSampler(OrderGPSampler):
+    """Ignores the cost of stages; learns from their scores."""
 
     stage_weight = 0.0
 
 
-class PerStage(OrderGp):
-    """The expected improvement divided by the stages left to train."""
+class PerStageSampler(OrderGPSampler):
+    """Expected improvement divided by the stages left to train."""
 
     stage_weight = 1.0
 
 
-class OnlyMallows(OrderGp):
-    """With the Mallows kernel alone."""
+class MallowsSampler(OrderGPSampler):
+    """The Mallows kernel alone."""
 
-    def _terms(self, lengths_vary: bool) -> list[Term]:
-        return [Mallows(self._codec.longest)]
+    def kernel_terms(self, lengths_vary: bool) -> list[OrderTerm]:
+        """The Mallows kernel."""
+        return [MallowsTerm(self.encoding.lengths[-1])]
 
 
 @dataclass(frozen=True)
@@ -44,77 +45,77 @@ class Contender:
     """A way to search.
 
     Args:
-        make: the sampler.
-        tells_stages: whether it hears what the beginnings of an order scored.
-        shortest: the shortest order it may try; None for whole orders only.
+        make: creates the sampler.
+        reports_stages: whether trials report the scores of their orders' prefixes.
+        min_length: of the orders it may try; None for whole orders only.
     """
 
-    make: Callable[[Encoding, int], NonRepeatingSampler]
-    tells_stages: bool = False
-    shortest: int | None = None
+    make: Callable[[SpaceEncoding, int], NonRepeatingSampler]
+    reports_stages: bool = False
+    min_length: int | None = None
 
 
-def named(name: str) -> Callable[[Encoding, int], NonRepeatingSampler]:
+def registered(name: str) -> Callable[[SpaceEncoding, int], NonRepeatingSampler]:
     """The sampler that users choose by this name."""
     return lambda encoding, seed: make_sampler(name, encoding, seed)
 
 
 CONTENDERS: dict[str, Contender] = {
-    "random": Contender(named("random")),
-    "tpe": Contender(named("tpe")),
-    "sorted": Contender(named("sorted"), tells_stages=True, shortest=1),
-    "mallows": Contender(OnlyMallows),
-    "order_gp, trials only": Contender(named("order_gp")),
-    "order_gp, costless": Contender(Costless, tells_stages=True),
-    "order_gp, per stage": Contender(PerStage, tells_stages=True),
-    "order_gp": Contender(named("order_gp"), tells_stages=True),
+    "random": Contender(registered("random")),
+    "tpe": Contender(registered("tpe")),
+    "sorted": Contender(registered("sorted"), reports_stages=True, min_length=1),
+    "mallows": Contender(MallowsSampler),
+    "order_gp, trials only": Contender(registered("order_gp")),
+    "order_gp, costless": Contender(CostBlindSampler, reports_stages=True),
+    "order_gp, per stage": Contender(PerStageSampler, reports_stages=True),
+    "order_gp": Contender(registered("order_gp"), reports_stages=True),
 }
 
 
-class Scores(Protocol):
-    """What every order and each of its beginnings scores; orders are of numbers below ``count``."""
+class Objective(Protocol):
+    """Scores of all orders and their prefixes; orders are of numbers below ``count``."""
 
     count: int
     best: float
 
     def score(self, order: Sequence[int]) -> float:
-        """What a search sees."""
+        """The score that a search observes."""
 
     def value(self, order: Sequence[int]) -> float:
-        """What it is truly worth; ``best`` is the highest value of an order of all."""
+        """The true value; ``best`` is the highest value of an order of all."""
 
 
 @dataclass(frozen=True)
 class Step:
-    """After a trial: stages trained so far, each beginning once; how far the best seen is from the best there is."""
+    """State after a trial: distinct stages trained so far, and the regret of the order with the best score so far."""
 
     stages: int
     regret: float
 
 
-def search(contender: Contender, scores: Scores, seed: int, trials: int, stages: int) -> list[Step]:
-    """One search until it has had so many trials and trained so many stages, or has tried everything."""
-    encoding = _encoding(scores.count, contender.shortest)
+def search(contender: Contender, objective: Objective, seed: int, trials: int, stages: int) -> list[Step]:
+    """Search until this many trials have run and this many stages are trained, or the space is exhausted."""
+    encoding = _encoding(objective.count, contender.min_length)
     study = optuna.create_study(direction="maximize", sampler=contender.make(encoding, seed))
     trained: dict[tuple[int, ...], float] = {}
     steps: list[Step] = []
     best = (-float("inf"), 0.0)
-    while len(steps) < trials or (steps[-1].stages < stages and len(steps) < MOST_TRIALS * trials):
+    while len(steps) < trials or (steps[-1].stages < stages and len(steps) < MAX_BUDGETS * trials):
         try:
             trial = study.ask(encoding.distributions)
         except SpaceExhausted:
             break
         order = tuple(map(int, encoding.decode(trial.params)["order"]))
-        beginnings = [order[:length] for length in range(1, len(order) + 1)]
-        trained.update((each, scores.score(each)) for each in beginnings if each not in trained)
-        if contender.tells_stages:
-            trial.set_user_attr(STAGES, [[len(each), trained[each]] for each in beginnings])
+        prefixes = [order[:length] for length in range(1, len(order) + 1)]
+        trained.update((each, objective.score(each)) for each in prefixes if each not in trained)
+        if contender.reports_stages:
+            trial.set_user_attr(STAGES, [[len(each), trained[each]] for each in prefixes])
         study.tell(trial, trained[order])
-        best = max(best, (trained[order], scores.value(order)))
-        steps.append(Step(len(trained), scores.best - best[1]))
+        best = max(best, (trained[order], objective.value(order)))
+        steps.append(Step(len(trained), objective.best - best[1]))
     return steps
 
 
-def _encoding(count: int, shortest: int | None) -> Encoding:
+def _encoding(count: int, min_length: int | None) -> SpaceEncoding:
     names = [str(item) for item in range(count)]
-    return Encoding(SearchSpace(order=OrderSpace(min_length=shortest)), OrderRule({}), names)
+    return SpaceEncoding(SearchSpace(order=OrderSpace(min_length=min_length)), OrderRule({}), names)

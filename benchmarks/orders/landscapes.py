@@ -1,7 +1,7 @@
-"""Made-up effects of orders: what an order and each of its beginnings is worth, and what the best order is worth.
+"""Synthetic landscapes over orders: the value of every order and prefix, and the exact optimum.
 
-Units are standard deviations over all orders of all auxiliaries. Every further auxiliary helps more than its place
-does, as in real trainings (design section 12), so that beginnings are worth less than whole orders.
+Units are standard deviations over all orders of all auxiliaries. Each further auxiliary helps more than its position
+does, as in real trainings (docs/results.md), so that prefixes are worth less than whole orders.
 """
 
 from __future__ import annotations
@@ -17,10 +17,11 @@ Values = NDArray[np.float64]
 Rows = NDArray[np.int64]
 
 DECAY = 0.6
-"""How much less an auxiliary counts than the one trained after it, in the family ``recency``."""
+"""Weight of an auxiliary relative to the one trained after it, in the family ``recency``."""
 DEPTH = 4.0
+"""How much more an order of all auxiliaries is worth than the empty one."""
 SAMPLED = 20_000
-"""Orders whose spread gives the unit; all of them where there are fewer."""
+"""Random orders whose standard deviation is the unit."""
 
 FAMILIES: dict[str, tuple[str, ...]] = {
     "recency": ("recency",),
@@ -28,37 +29,37 @@ FAMILIES: dict[str, tuple[str, ...]] = {
     "adjacency": ("adjacency",),
     "mixture": ("recency", "pairwise", "adjacency"),
 }
-"""What adds up, each part with the same spread."""
+"""The parts that each family sums, each with the same standard deviation."""
 
 
 class Landscape:
     """One draw of a family's effects for ``count`` auxiliaries.
 
     Args:
-        misleading: beginnings are worth what an unrelated landscape says, so that they tell nothing of whole orders.
+        misleading: prefixes take their values from an unrelated landscape, so they say nothing about whole orders.
     """
 
     def __init__(self, family: str, count: int, seed: int, misleading: bool = False) -> None:
         rng = generator("landscape", family, count, seed)
         self.count = count
-        self._worth = rng.normal(size=count)
-        self._first = np.triu(rng.normal(size=(count, count)), 1)
-        self._first -= self._first.T
-        self._next = rng.normal(size=(count, count))
+        self._item_effects = rng.normal(size=count)
+        self._pair_effects = np.triu(rng.normal(size=(count, count)), 1)
+        self._pair_effects -= self._pair_effects.T
+        self._adjacent_effects = rng.normal(size=(count, count))
         self._scales = dict.fromkeys(FAMILIES[family], 1.0)
-        some = np.array([rng.permutation(count) for _ in range(SAMPLED)])
+        sample = np.array([rng.permutation(count) for _ in range(SAMPLED)])
         for part in FAMILIES[family]:
-            self._scales[part] = 1 / self._parts[part](some).std()
-        spread = self._effect(some).std()
+            self._scales[part] = 1 / self._parts[part](sample).std()
+        spread = self._effect(sample).std()
         self._scales = {part: scale / spread for part, scale in self._scales.items()}
-        self._beginnings = Landscape(family, count, seed + 1_000_000) if misleading else self
+        self._prefix_landscape = Landscape(family, count, seed + 1_000_000) if misleading else self
         self.best = DEPTH + self._highest()
 
     def value(self, order: Sequence[int]) -> float:
-        """What an order is worth."""
-        of = self if len(order) == self.count else self._beginnings
+        """The value of an order."""
+        landscape = self if len(order) == self.count else self._prefix_landscape
         depth = DEPTH * float(np.log2(1 + len(order) / self.count))
-        return depth + float(of._effect(np.array([order]))[0])
+        return depth + float(landscape._effect(np.array([order]))[0])
 
     @property
     def _parts(self) -> dict[str, Callable[[Rows], Values]]:
@@ -69,18 +70,18 @@ class Landscape:
 
     def _recency(self, orders: Rows) -> Values:
         length = orders.shape[1]
-        return np.asarray(self._worth[orders] @ DECAY ** np.arange(length)[::-1])
+        return np.asarray(self._item_effects[orders] @ DECAY ** np.arange(length)[::-1])
 
     def _pairwise(self, orders: Rows) -> Values:
         before, after = np.triu_indices(orders.shape[1], 1)
-        return np.asarray(self._first[orders[:, before], orders[:, after]].sum(axis=1))
+        return np.asarray(self._pair_effects[orders[:, before], orders[:, after]].sum(axis=1))
 
     def _adjacency(self, orders: Rows) -> Values:
-        return np.asarray(self._next[orders[:, :-1], orders[:, 1:]].sum(axis=1))
+        return np.asarray(self._adjacent_effects[orders[:, :-1], orders[:, 1:]].sum(axis=1))
 
     def _highest(self) -> float:
-        """The best effect of a whole order, exactly: the best way to have trained a set and ended with one of it."""
-        best = {(1 << item, item): self._gain((), item) for item in range(self.count)}
+        """The best effect of a whole order, exactly: dynamic programming over (set trained, last item)."""
+        best = {(1 << item, item): self._marginal((), item) for item in range(self.count)}
         for _ in range(self.count - 1):
             longer: dict[tuple[int, int], float] = {}
             for (trained, last), value in best.items():
@@ -88,25 +89,25 @@ class Landscape:
                 for item in range(self.count):
                     if not trained >> item & 1:
                         key = (trained | 1 << item, item)
-                        longer[key] = max(longer.get(key, -np.inf), value + self._gain(before, item, last))
+                        longer[key] = max(longer.get(key, -np.inf), value + self._marginal(before, item, last))
             best = longer
         return max(best.values())
 
-    def _gain(self, before: Sequence[int], item: int, last: int | None = None) -> float:
-        """What an auxiliary adds to a whole order when it comes after these."""
-        gains = {
-            "recency": self._worth[item] * DECAY ** (self.count - 1 - len(before)),
-            "pairwise": sum(self._first[earlier, item] for earlier in before),
-            "adjacency": 0.0 if last is None else self._next[last, item],
+    def _marginal(self, before: Sequence[int], item: int, last: int | None = None) -> float:
+        """What an auxiliary adds to a whole order after these, of which ``last`` is the last."""
+        effects = {
+            "recency": self._item_effects[item] * DECAY ** (self.count - 1 - len(before)),
+            "pairwise": sum(self._pair_effects[earlier, item] for earlier in before),
+            "adjacency": 0.0 if last is None else self._adjacent_effects[last, item],
         }
-        return float(sum(scale * gains[part] for part, scale in self._scales.items()))
+        return float(sum(scale * effects[part] for part, scale in self._scales.items()))
 
 
-class Noisy:
-    """A landscape as a search sees it.
+class NoisyLandscape:
+    """A landscape whose scores have observation noise.
 
     Args:
-        noise: standard deviation of what is added to every score.
+        noise: its standard deviation.
     """
 
     def __init__(self, landscape: Landscape, noise: float, seed: int) -> None:
@@ -117,5 +118,5 @@ class Noisy:
         self._seed = seed
 
     def score(self, order: Sequence[int]) -> float:
-        """A stage's randomness depends on the seed and the beginning, so training it again would give the same."""
+        """Value plus noise, which depends on the seed and the order alone: training again gives the same score."""
         return self.value(order) + self._noise * float(generator("noise", self._seed, tuple(order)).normal())

@@ -1,4 +1,4 @@
-"""The curves of `benchmarks.orders.synthetic` as pictures, by trials and by stages.
+"""Plot the regret curves of `benchmarks.orders.synthetic`, by trials and by trained stages.
 
     python -m benchmarks.orders.plot benchmarks/results/orders_synthetic.json
 
@@ -18,16 +18,16 @@ AXES = {"by_trials": "trials", "by_stages": "stages trained"}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Draw both pictures beside the file."""
+    """Write both plots beside the JSON file."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.orders.plot", description=__doc__.splitlines()[0])
-    parser.add_argument("json", type=Path, help="what benchmarks.orders.synthetic wrote")
+    parser.add_argument("json", type=Path, help="written by benchmarks.orders.synthetic")
     path = parser.parse_args(arguments).json
     for kind in AXES:
         print(draw(read_json(path)["curves"], kind, path.with_name(f"{path.stem}_{kind}.png")))
 
 
 def draw(curves: Sequence[Mapping[str, Any]], kind: str, target: Path) -> Path:
-    """A panel for each family (down), number of auxiliaries and noise (across); a line for each sampler.
+    """Plot a panel per family (rows) and number of auxiliaries and noise (columns), with a line per sampler.
 
     Raises:
         ImportError: matplotlib is not installed.

@@ -1,14 +1,14 @@
-"""What the real table says of the paper's conjectures: what an order does, beside what a seed does.
+"""Statistical tests of the paper's conjectures about orders on the table of real scores.
 
     python -m benchmarks.orders.questions
 
-* *Does the order matter at all?* Orders and seeds as two factors of a linear model without interaction; the F test of
-  the orders, and the standard deviations of an order's effect and of the rest.
-* *Does who comes last matter most?* The share of the variance of the orders' means that is explained by who stands at
-  each place, and its F test.
-* *Does single_aux tell the best order?* Auxiliaries sorted by what each scores alone: the rank of that order, and the
-  rank correlation between an order's score and how many pairs it has in sorted order.
-* *Do more auxiliaries help?* Mean score after each number of them.
+* *Does the order matter at all?* Two-way analysis of variance with orders and seeds as factors, without interaction:
+  the F test of the orders, and the standard deviations of the order effect and of the residuals.
+* *Does the last auxiliary matter most?* The share of the variance of the orders' means that is explained by the
+  auxiliary at each position, and its F test.
+* *Does single_aux predict the best order?* Auxiliaries sorted by their single scores: the rank of that order, and the
+  rank correlation between an order's score and the number of its pairs in sorted order.
+* *Do more auxiliaries help?* Mean score by number of auxiliaries.
 """
 
 from __future__ import annotations
@@ -23,33 +23,30 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from benchmarks import bench
-from benchmarks.orders.table import FILE, Table, tables, whole_orders
+from benchmarks.orders.table import FILE, ScoreTable, tables, whole_orders
 
 Values = NDArray[np.float64]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Answer, print and write."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.orders.questions",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--table", type=Path, default=FILE, help="what benchmarks.orders.table wrote")
+    """Run the tests, print and write the results."""
+    form = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser("python -m benchmarks.orders.questions", description=__doc__, formatter_class=form)
+    parser.add_argument("--table", type=Path, default=FILE, help="written by benchmarks.orders.table")
     parser.add_argument("--json", type=Path, default=bench.FOLDER / "results" / "orders_questions.json")
     options = parser.parse_args(arguments)
     report = bench.Report("orders.questions", "what the table says", options.json, arguments)
     seeds = tables("seen", options.table)
     scores = np.array([[table.score(order) for table in seeds] for order in whole_orders(seeds[0].count)])
-    order_or_seed(report, scores)
-    who_stands_where(report, scores.mean(axis=1), seeds[0].count)
-    sorted_by_single(report, seeds, scores.mean(axis=1))
-    depth(report, seeds)
+    order_anova(report, scores)
+    position_effects(report, scores.mean(axis=1), seeds[0].count)
+    sorted_order(report, seeds, scores.mean(axis=1))
+    mean_by_length(report, seeds)
     report.publish()
 
 
-def order_or_seed(report: bench.Report, scores: Values) -> None:
-    """``scores``: a row an order, a column a seed."""
+def order_anova(report: bench.Report, scores: Values) -> None:
+    """Two-way analysis of variance of ``scores`` (orders, seeds)."""
     orders, seeds = scores.shape
     of_order, of_seed = scores.mean(axis=1, keepdims=True), scores.mean(axis=0, keepdims=True)
     rest = scores - of_order - of_seed + scores.mean()
@@ -64,21 +61,21 @@ def order_or_seed(report: bench.Report, scores: Values) -> None:
     )
 
 
-def who_stands_where(report: bench.Report, means: Values, count: int) -> None:
-    """``means``: of every whole order over the seeds."""
+def position_effects(report: bench.Report, means: Values, count: int) -> None:
+    """Variance explained by the auxiliary at each position; ``means`` of every whole order over the seeds."""
     orders = np.array(whole_orders(count))
-    for place in range(count):
-        groups = [means[orders[:, place] == item] for item in range(count)]
+    for position in range(count):
+        groups = [means[orders[:, position] == item] for item in range(count)]
         share = (
             sum(len(group) * (group.mean() - means.mean()) ** 2 for group in groups)
             / ((means - means.mean()) ** 2).sum()
         )
         p = float(stats.f_oneway(*groups).pvalue)
-        report.add(question=f"share of variance by who is trained at place {place + 1}", value=float(share), p=p)
+        report.add(question=f"share of variance by the auxiliary at position {position + 1}", value=float(share), p=p)
 
 
-def sorted_by_single(report: bench.Report, seeds: Sequence[Table], means: Values) -> None:
-    """Sorted ascending, as the paper's heuristic does: the one that helps most alone comes last."""
+def sorted_order(report: bench.Report, seeds: Sequence[ScoreTable], means: Values) -> None:
+    """The order ascending by single scores, the paper's (sort) heuristic, ranked among all."""
     orders = whole_orders(seeds[0].count)
     alone = [float(np.mean([table.score((item,)) for table in seeds])) for item in range(seeds[0].count)]
     ascending = tuple(int(item) for item in np.argsort(alone))
@@ -93,11 +90,11 @@ def sorted_by_single(report: bench.Report, seeds: Sequence[Table], means: Values
     report.note(f"Best mean: {' > '.join(seeds[0].auxiliaries[item] for item in best)}, {means.max():.2f}")
 
 
-def depth(report: bench.Report, seeds: Sequence[Table]) -> None:
-    """Over all beginnings of a length and all seeds."""
+def mean_by_length(report: bench.Report, seeds: Sequence[ScoreTable]) -> None:
+    """Mean score of all prefixes of each length over all seeds."""
     for length in range(1, seeds[0].count + 1):
-        beginnings = {order[:length] for order in whole_orders(seeds[0].count)}
-        scores = [table.score(each) for table in seeds for each in beginnings]
+        prefixes = {order[:length] for order in whole_orders(seeds[0].count)}
+        scores = [table.score(each) for table in seeds for each in prefixes]
         report.add(question=f"mean dev F1 after {length} auxiliaries", value=float(np.mean(scores)))
 
 

@@ -1,11 +1,10 @@
-"""Every sampler replayed on the real table: what it would have found, by trials and by stages trained.
+"""Replay every sampler on the table of real scores: regret by trials and by trained stages.
 
     python -m benchmarks.orders.replay [--repeats 20]
 
-A search sees the scores of one seed; it is repeated with other seeds of the sampler, on the table of every seed. Two
-judges, both in points of dev F1: `seen` asks how far the best score seen is from the highest of the same seed, which is
-how well a sampler searches; `others` asks what the order that scored best is worth under the other seeds, against the
-best order there, which is what a user gets.
+A search observes the scores of one training seed; it is repeated with several sampler seeds on every training seed.
+Two judges, both in points of dev F1: `seen` measures regret by the same training seed, which is how well a sampler
+searches; `others` measures the regret of the chosen order by its mean over the other seeds, which is what a user gets.
 """
 
 from __future__ import annotations
@@ -18,11 +17,11 @@ import optuna
 
 from benchmarks import bench
 from benchmarks.orders.contenders import CONTENDERS, search
-from benchmarks.orders.regret import Found, summed
+from benchmarks.orders.regret import RegretCurves, summarize
 from benchmarks.orders.table import FILE, JUDGES, tables, whole_orders
 from munchray.files import write_json
 
-ORDERS = 12  # half of what there is to try
+ORDERS = 12  # trials in the table: half of all orders
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -42,19 +41,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.orders.replay",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    form = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser("python -m benchmarks.orders.replay", description=__doc__, formatter_class=form)
     parser.add_argument("--repeats", type=bench.positive, default=20, help="of each sampler and table (default: 20)")
     parser.add_argument("--samplers", nargs="+", choices=list(CONTENDERS), default=list(CONTENDERS))
-    parser.add_argument("--table", type=Path, default=FILE, help="what benchmarks.orders.table wrote")
+    parser.add_argument("--table", type=Path, default=FILE, help="written by benchmarks.orders.table")
     parser.add_argument("--json", type=Path, default=bench.FOLDER / "results" / "orders_replay.json")
     return parser.parse_args(arguments)
 
 
-def replayed(sampler: str, judge: str, repeats: int, table: Path) -> Found:
+def replayed(sampler: str, judge: str, repeats: int, table: Path) -> RegretCurves:
     """The regret of one sampler over all seeds of the table and of the sampler."""
     landscapes = tables(judge, table)
     count = landscapes[0].count
@@ -62,16 +58,15 @@ def replayed(sampler: str, judge: str, repeats: int, table: Path) -> Found:
     runs = [
         search(CONTENDERS[sampler], landscape, seed, orders, 0) for landscape in landscapes for seed in range(repeats)
     ]
-    return summed(runs, orders, count, stages_of_all(count))
+    return summarize(runs, orders, count, stages_of_all(count))
 
 
 def stages_of_all(count: int) -> int:
-    """How many beginnings all orders of so many auxiliaries have."""
-    beginnings = {order[:length] for order in whole_orders(count) for length in range(1, count + 1)}
-    return len(beginnings)
+    """Number of distinct prefixes of all orders of ``count`` auxiliaries."""
+    return len({order[:length] for order in whole_orders(count) for length in range(1, count + 1)})
 
 
-def _columns(found: Found) -> dict[str, float]:
+def _columns(found: RegretCurves) -> dict[str, float]:
     trials = {f"{n} trials": found.by_trials.at(n) for n in (ORDERS // 3, 2 * ORDERS // 3, ORDERS)}
     half = found.by_trials.halves[ORDERS - 1]
     stages = {f"{n} stages": found.by_stages.at(n) for n in found.by_stages.points if n in (16, 32, 48)}

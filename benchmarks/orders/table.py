@@ -1,10 +1,10 @@
-"""What every order of four auxiliaries scores on real corpora: trained once, for samplers to be replayed on.
+"""Train every order of four auxiliaries on real corpora and collect the scores, for `replay` and `questions`.
 
-    python -m benchmarks.orders.table train --work FOLDER [--seeds 1 2 3]    hours; goes on where it was
-    python -m benchmarks.orders.table collect --work FOLDER                  what is finished becomes a file
+    python -m benchmarks.orders.table train --work FOLDER [--seeds 1 2 3]    hours; resumes
+    python -m benchmarks.orders.table collect --work FOLDER                  writes the JSON file
 
-`train` is a `munchray search` of `real.yaml` with the grid sampler for each seed: all 24 orders, whose beginnings are
-64 stages, each trained once. `collect` reads what every stage scored, and fails where a search is not finished.
+`train` runs a `munchray search` of `real.yaml` with the grid sampler for each seed: all 24 orders, whose prefixes are
+64 stages, each trained once. `collect` reads the score of every stage and fails where a search is not finished.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = _parser().parse_args(arguments)
     if options.what == "train":
         for seed in options.seeds:
-            words = [word for change in _changes(options.work, seed) for word in ("--set", change)]
+            words = [word for override in _overrides(options.work, seed) for word in ("--set", override)]
             subprocess.run([sys.executable, "-m", "munchray", "search", str(options.job), *words], check=True)
     scores = {seed: scores_of(options.job, options.work, seed) for seed in options.seeds}
     write_json(options.json, _described(options, scores))
@@ -45,39 +45,36 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.orders.table",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    form = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser("python -m benchmarks.orders.table", description=__doc__, formatter_class=form)
     parser.add_argument("what", choices=["train", "collect"])
     parser.add_argument("--work", type=Path, required=True, help="folder of the searches and their stages")
     parser.add_argument("--seeds", nargs="+", type=bench.positive, default=[1, 2, 3], help="default: 1 2 3")
     parser.add_argument("--job", type=Path, default=JOB, help="default: real.yaml beside this file")
-    parser.add_argument("--json", type=Path, default=FILE, help="what is written")
+    parser.add_argument("--json", type=Path, default=FILE, help="the file that is written")
     return parser
 
 
-def _changes(work: Path, seed: int) -> list[str]:
+def _overrides(work: Path, seed: int) -> list[str]:
     return [f"storage={work.resolve() / 'runs'}", f"seed={seed}", f"name=seed{seed}"]
 
 
 def scores_of(job_file: Path, work: Path, seed: int) -> dict[str, float]:
-    """Dev F1 in percent of every beginning of every order, by its text.
+    """Dev F1 in percent of every prefix of every order, by its text.
 
     Raises:
         WorkError: not all orders are finished.
     """
-    job = load_job(job_file, _changes(work, seed))
+    job = load_job(job_file, _overrides(work, seed))
     found = ranking(job)
     if len(found.trials) < job.trials:
-        raise WorkError(f"{found.folder}: {len(found.trials)} of {job.trials} orders are finished; train goes on")
+        raise WorkError(f"{found.folder}: {len(found.trials)} of {job.trials} orders are finished; `train` resumes")
     results = (read_result(trial_folder(found.folder, trial.number)) for trial in found.trials)
     return {order_text(stage.auxiliaries): stage.dev_f1 for result in results for stage in result.stages}
 
 
 def _described(options: argparse.Namespace, scores: Mapping[int, Mapping[str, float]]) -> dict[str, object]:
-    job = load_job(options.job, _changes(options.work, options.seeds[0]))
+    job = load_job(options.job, _overrides(options.work, options.seeds[0]))
     seeds = " ".join(map(str, options.seeds))
     return {
         "command": f"python -m benchmarks.orders.table train --work FOLDER --seeds {seeds}",
@@ -90,12 +87,12 @@ def _described(options: argparse.Namespace, scores: Mapping[int, Mapping[str, fl
     }
 
 
-class Table:
-    """What was collected, for a search that sees the scores of one seed.
+class ScoreTable:
+    """The collected scores as the objective of a search that observes one training seed.
 
     Args:
-        judge: ``seen``: an order is worth what this seed says; ``others``: its mean over the other seeds, for the score
-            that made a search choose it was also luck.
+        judge: what an order's value is: ``seen``: its score by this seed; ``others``: its mean over the other seeds,
+            which is free of the luck that made a search choose it.
     """
 
     def __init__(self, collected: Mapping[str, Any], seed: str, judge: str) -> None:
@@ -107,11 +104,11 @@ class Table:
         self.best = max(map(self.value, whole_orders(self.count)))
 
     def score(self, order: Sequence[int]) -> float:
-        """What the search sees."""
+        """The score that the search observes."""
         return float(self._scores[self._seed][self._text(order)])
 
     def value(self, order: Sequence[int]) -> float:
-        """What the order is worth."""
+        """The value of the order by the judge."""
         return statistics.fmean(self._scores[seed][self._text(order)] for seed in self._judges)
 
     def _text(self, order: Sequence[int]) -> str:
@@ -119,14 +116,14 @@ class Table:
 
 
 def whole_orders(count: int) -> list[tuple[int, ...]]:
-    """All orders of all auxiliaries, by their places in the job."""
+    """All orders of all auxiliaries, by their indices in the job."""
     return list(permutations(range(count)))
 
 
-def tables(judge: str, path: Path = FILE) -> list[Table]:
-    """A table a seed."""
+def tables(judge: str, path: Path = FILE) -> list[ScoreTable]:
+    """One table per seed."""
     collected = read_json(path)
-    return [Table(collected, seed, judge) for seed in collected["scores"]]
+    return [ScoreTable(collected, seed, judge) for seed in collected["scores"]]
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""Real searches of the same job by different samplers, compared after equally many trained stages.
+"""Compare samplers by real searches of the same job after equally many trained stages.
 
     python -m benchmarks.orders.versus --work FOLDER [--samplers random order_gp] [--seeds 1]
 
-Each search has a storage of its own, so that none takes stages from another, and runs one trial at a time. With one
-seed the same order has the same score, whoever asks for it. A search that was interrupted goes on.
+Each search has its own storage, so that none reuses stages of another, and runs one trial at a time. With one seed
+the same order has the same score in every search. Interrupted searches resume.
 """
 
 from __future__ import annotations
@@ -16,10 +16,11 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
 
+from munchray.tuning.account import SESSIONS
+
 from benchmarks import bench
 from munchray.files import read_json
 from munchray.settings import load_job
-from munchray.tuning.account import SESSIONS
 from munchray.tuning.ranking import RankedTrial, Ranking, ranking
 
 JOB = Path(__file__).with_name("versus.yaml")
@@ -27,7 +28,7 @@ JOB = Path(__file__).with_name("versus.yaml")
 
 @dataclass(frozen=True)
 class Step:
-    """A trial that ended: what had been trained by then, and the best dev F1 in percent so far."""
+    """State after a trial: trials and stages trained so far, and the best dev F1 in percent."""
 
     trials: int
     stages: int
@@ -35,7 +36,7 @@ class Step:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Search, print and write."""
+    """Run the searches, print and write the results."""
     options = _parser().parse_args(arguments)
     report = bench.Report("orders.versus", "best dev F1 after equally many trained stages", options.json, arguments)
     for seed in options.seeds:
@@ -55,11 +56,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.orders.versus",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    form = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser("python -m benchmarks.orders.versus", description=__doc__, formatter_class=form)
     parser.add_argument("--work", type=Path, required=True, help="folder of the searches and their stages")
     parser.add_argument("--samplers", nargs="+", default=["random", "order_gp"], help="default: random order_gp")
     parser.add_argument("--seeds", nargs="+", type=bench.positive, default=[1], help="default: 1")
@@ -70,15 +68,15 @@ def _parser() -> argparse.ArgumentParser:
 
 def _searched(options: argparse.Namespace, sampler: str, seed: int) -> Ranking:
     storage = options.work.resolve() / f"{sampler}-{seed}"
-    changes = [f"storage={storage}", f"features={options.work.resolve() / 'features'}", f"sampler={sampler}"]
-    changes += [f"seed={seed}", "concurrent_trials=1", f"name={sampler}-{seed}"]
-    words = [word for change in changes for word in ("--set", change)]
+    overrides = [f"storage={storage}", f"features={options.work.resolve() / 'features'}", f"sampler={sampler}"]
+    overrides += [f"seed={seed}", "concurrent_trials=1", f"name={sampler}-{seed}"]
+    words = [word for override in overrides for word in ("--set", override)]
     subprocess.run([sys.executable, "-m", "munchray", "search", str(options.job), *words], check=True)
-    return ranking(load_job(options.job, changes))
+    return ranking(load_job(options.job, overrides))
 
 
 def steps(trials: Sequence[RankedTrial]) -> Iterator[Step]:
-    """The course of a search that ran one trial at a time."""
+    """The progress of a search that ran one trial at a time."""
     stages, best = 0, 0.0
     for number, trial in enumerate(sorted(trials, key=lambda trial: trial.ended), start=1):
         stages += sum(not stage.reused for stage in trial.stages)
@@ -87,12 +85,12 @@ def steps(trials: Sequence[RankedTrial]) -> Iterator[Step]:
 
 
 def best_by(curve: Sequence[Step], stages: int) -> float:
-    """The best dev F1 when at most so many stages had been trained; not a number before the first trial's end."""
+    """The best dev F1 within a budget of stages; NaN before the end of the first trial."""
     return max((step.best for step in curve if step.stages <= stages), default=float("nan"))
 
 
 def _wall(found: Ranking) -> float:
-    """Seconds from the search's first start to the end of its last trial."""
+    """Wall-clock seconds from the first start of the search to the end of its last trial."""
     began = min(read_json(path)["began"] for path in (found.folder / SESSIONS).glob("*.json"))
     ended = max(trial.ended for trial in found.trials)
     return (datetime.fromisoformat(ended).astimezone() - datetime.fromisoformat(began).astimezone()).total_seconds()

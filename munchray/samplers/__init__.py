@@ -1,1 +1,1 @@
-"""How orders and parameters are chosen: Optuna samplers that know what an order is, also of use without Ray."""
+"""Optuna samplers over orders and training parameters, usable without Ray."""

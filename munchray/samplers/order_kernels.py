@@ -1,8 +1,8 @@
-"""How alike two orders are: terms of a covariance, each with its hyperparameters and the derivatives by them.
+"""Kernels over orders: terms of a covariance, each with its hyperparameters, their priors and derivatives.
 
-Every term is a scalar product of features, or such a function of one that the matrix of any orders stays positive
-semi-definite. Hyperparameters are real numbers by name; ``size.*`` is the logarithm of a standard deviation, in
-standard deviations of the scores, ``*.scale`` that of a distance.
+Every term is a dot product of features, or a function of one that keeps the matrix of any orders positive
+semi-definite. Hyperparameters ``p`` are real numbers by name: ``output_scale.*`` is the logarithm of a standard
+deviation, in standard deviations of the scores, and ``lengthscale.*`` the logarithm of a distance.
 """
 
 from __future__ import annotations
@@ -16,170 +16,177 @@ import numpy as np
 
 from munchray.samplers.order_features import Array, Features
 
-Parameters = Mapping[str, float]
-Slopes = dict[str, Array]
+Hyperparameters = Mapping[str, float]
+Gradients = dict[str, Array]
+"""Derivatives of a covariance matrix (A, A) by hyperparameter."""
 
 
 @dataclass(frozen=True)
 class Prior:
-    """What is believed of a hyperparameter before any trial: a normal distribution."""
+    """Normal prior of a hyperparameter."""
 
     mean: float
-    deviation: float
+    std: float
 
 
-def size_prior(typical: float) -> Prior:
-    """Of a standard deviation that may well be a few times larger or smaller."""
+def output_scale_prior(typical: float) -> Prior:
+    """Log-normal prior of a standard deviation that may well be a few times larger or smaller."""
     return Prior(float(np.log(typical)), 1.0)
 
 
-def scale_prior(typical: float) -> Prior:
-    """Of a distance."""
+def lengthscale_prior(typical: float) -> Prior:
+    """Log-normal prior of a lengthscale."""
     return Prior(float(np.log(typical)), 0.7)
 
 
-class Term(Protocol):
-    """One thing about an order that may matter."""
+class OrderTerm(Protocol):
+    """A kernel over orders, one summand of the model's covariance."""
 
     priors: Mapping[str, Prior]
 
-    def between(self, p: Parameters, a: Features, b: Features) -> Array:
+    def covariance(self, p: Hyperparameters, a: Features, b: Features) -> Array:
         """Covariances (A, B)."""
 
-    def own(self, p: Parameters) -> Array:
+    def diag(self, p: Hyperparameters) -> Array:
         """Variance of an order of each length (L + 1,)."""
 
-    def with_slopes(self, p: Parameters, a: Features) -> tuple[Array, Slopes]:
+    def value_and_grad(self, p: Hyperparameters, a: Features) -> tuple[Array, Gradients]:
         """Covariances (A, A) and their derivatives."""
 
 
-class Places:
-    """Each auxiliary is worth something at each position, alike at near ones; ``recency`` > 0: late ones matter more.
+class PositionTerm:
+    """An effect of each auxiliary at each position, similar at near positions; ``recency`` > 0: later ones matter more.
 
-    Places are counted from the end, so that a beginning of an order is compared as the order it was.
+    Per auxiliary a squared-exponential kernel over positions with geometrically decaying weights. Positions are
+    counted from the end, so that a prefix is compared as the order it was when it was trained.
     """
 
     priors: Mapping[str, Prior] = {
-        "size.places": size_prior(0.5),
+        "output_scale.positions": output_scale_prior(0.5),
         "recency": Prior(0.3, 0.4),
-        "places.scale": scale_prior(2.0),
+        "lengthscale.positions": lengthscale_prior(2.0),
     }
 
-    def __init__(self, longest: int) -> None:
-        self._place = np.arange(longest, dtype=float)
-        self._apart = np.subtract.outer(self._place, self._place) ** 2
+    def __init__(self, max_length: int) -> None:
+        self._position = np.arange(max_length, dtype=float)
+        self._squares = np.subtract.outer(self._position, self._position) ** 2
 
-    def between(self, p: Parameters, a: Features, b: Features) -> Array:
-        """Sum over auxiliaries in both orders of the covariance between their two places."""
-        return np.asarray(a.places @ _through(b.places, self._profile(p)).T.astype(a.places.dtype))
+    def covariance(self, p: Hyperparameters, a: Features, b: Features) -> Array:
+        """Sum over the auxiliaries in both orders of the covariance between their two positions."""
+        return np.asarray(a.positions @ _apply(b.positions, self._profile(p)).T.astype(a.positions.dtype))
 
-    def own(self, p: Parameters) -> Array:
-        """One auxiliary a position."""
+    def diag(self, p: Hyperparameters) -> Array:
+        """Sum of the variances of the last positions; each holds one auxiliary."""
         return np.concatenate([[0.0], np.cumsum(np.diag(self._profile(p)))])
 
-    def with_slopes(self, p: Parameters, a: Features) -> tuple[Array, Slopes]:
-        """By size, recency and scale."""
-        profile, position = self._profile(p), self._place
+    def value_and_grad(self, p: Hyperparameters, a: Features) -> tuple[Array, Gradients]:
+        """Covariances and derivatives by output scale, recency and lengthscale."""
+        profile, position = self._profile(p), self._position
         weight = np.exp(-2 * p["recency"] * position)
         by_recency = profile * (2 * (position * weight).sum() / weight.sum() - np.add.outer(position, position))
-        by_scale = profile * self._apart * math.exp(-2 * p["places.scale"])
-        value, recency, scale = (a.places @ _through(a.places, m).T for m in (profile, by_recency, by_scale))
-        return value, {"size.places": 2 * value, "recency": recency, "places.scale": scale}
+        by_lengthscale = profile * self._squares * math.exp(-2 * p["lengthscale.positions"])
+        profiles = (profile, by_recency, by_lengthscale)
+        value, recency, lengthscale = (a.positions @ _apply(a.positions, m).T for m in profiles)
+        return value, {"output_scale.positions": 2 * value, "recency": recency, "lengthscale.positions": lengthscale}
 
-    def _profile(self, p: Parameters) -> Array:
-        """(L, L): covariance of the worth of one auxiliary at two places; the diagonal sums to the variance."""
-        weight = np.exp(-p["recency"] * self._place)
-        height = math.exp(2 * p["size.places"]) / (weight**2).sum()
-        near = np.exp(-self._apart * math.exp(-2 * p["places.scale"]) / 2)
-        return np.asarray(height * np.outer(weight, weight) * near)
+    def _profile(self, p: Hyperparameters) -> Array:
+        """(L, L): covariance of one auxiliary's effects at two positions; the trace is the squared output scale."""
+        weight = np.exp(-p["recency"] * self._position)
+        height = math.exp(2 * p["output_scale.positions"]) / (weight**2).sum()
+        corr = np.exp(-self._squares * math.exp(-2 * p["lengthscale.positions"]) / 2)
+        return np.asarray(height * np.outer(weight, weight) * corr)
 
 
-class Linear:
-    """Each feature of one kind is worth something, independently of the others.
+class LinearTerm:
+    """Linear (dot-product) kernel: independent effects of the features of one kind.
 
     Args:
         name: of the kind.
-        of: picks the features (N, F).
-        counts: how many of them an order of each length has, 0 to L.
+        select: picks the features (N, F).
+        counts: how many of them are not zero in an order of each length, 0 to L.
     """
 
-    def __init__(self, name: str, of: Callable[[Features], Array], counts: Array) -> None:
-        self._size = f"size.{name}"
-        self._of = of
-        self._shares = counts / max(counts[-1], 1)
-        self._most = float(max(counts[-1], 1))
-        self.priors: Mapping[str, Prior] = {self._size: size_prior(0.5)}
+    def __init__(self, name: str, select: Callable[[Features], Array], counts: Array) -> None:
+        self._output_scale = f"output_scale.{name}"
+        self._select = select
+        self._max_count = float(max(counts[-1], 1))
+        self._shares = counts / self._max_count
+        self.priors: Mapping[str, Prior] = {self._output_scale: output_scale_prior(0.5)}
 
-    def between(self, p: Parameters, a: Features, b: Features) -> Array:
-        """Scalar products; a longest order's own is the variance."""
-        return np.asarray(self._of(a) @ (math.exp(2 * p[self._size]) / self._most * self._of(b)).T)
+    def covariance(self, p: Hyperparameters, a: Features, b: Features) -> Array:
+        """Dot products, scaled so that the longest order's variance is the squared output scale."""
+        scale = math.exp(2 * p[self._output_scale]) / self._max_count
+        return np.asarray(self._select(a) @ (scale * self._select(b)).T)
 
-    def own(self, p: Parameters) -> Array:
-        """In proportion to the features there are."""
-        return np.asarray(math.exp(2 * p[self._size]) * self._shares)
+    def diag(self, p: Hyperparameters) -> Array:
+        """Variances, proportional to the number of features."""
+        return np.asarray(math.exp(2 * p[self._output_scale]) * self._shares)
 
-    def with_slopes(self, p: Parameters, a: Features) -> tuple[Array, Slopes]:
-        """By size."""
-        value = self.between(p, a, a)
-        return value, {self._size: 2 * value}
+    def value_and_grad(self, p: Hyperparameters, a: Features) -> tuple[Array, Gradients]:
+        """Covariances and derivative by output scale."""
+        value = self.covariance(p, a, a)
+        return value, {self._output_scale: 2 * value}
 
 
-class Mallows:
-    """Whatever else there is about orders, alike when few pairs are turned round.
+class MallowsTerm:
+    """The Mallows kernel (Jiao and Vert 2015): exponential in Kendall's tau distance, the share of discordant pairs.
 
-    The Mallows kernel: exponential in Kendall's distance, the share of pairs turned round. A pair of which one order
-    has only one auxiliary or none counts a quarter.
+    It captures effects that the other terms do not. A pair of which one order lacks one or both auxiliaries counts
+    a quarter.
     """
 
-    priors: Mapping[str, Prior] = {"size.mallows": size_prior(0.5), "mallows.scale": scale_prior(0.4)}
+    priors: Mapping[str, Prior] = {
+        "output_scale.mallows": output_scale_prior(0.5),
+        "lengthscale.mallows": lengthscale_prior(0.4),
+    }
 
-    def __init__(self, longest: int) -> None:
-        self._lengths = longest + 1
+    def __init__(self, max_length: int) -> None:
+        self._max_length = max_length
 
-    def between(self, p: Parameters, a: Features, b: Features) -> Array:
-        """exp(- distance / scale)."""
-        logarithm = _turned(a, b, -math.exp(-p["mallows.scale"]))
-        logarithm += 2 * p["size.mallows"]
+    def covariance(self, p: Hyperparameters, a: Features, b: Features) -> Array:
+        """Covariances (A, B): variance * exp(-distance / lengthscale)."""
+        logarithm = _scaled_distance(a, b, -math.exp(-p["lengthscale.mallows"]))
+        logarithm += 2 * p["output_scale.mallows"]
         return np.exp(logarithm, out=logarithm)
 
-    def own(self, p: Parameters) -> Array:
-        """The same for every order."""
-        return np.full(self._lengths, math.exp(2 * p["size.mallows"]))
+    def diag(self, p: Hyperparameters) -> Array:
+        """Variances, the same for every order."""
+        return np.full(self._max_length + 1, math.exp(2 * p["output_scale.mallows"]))
 
-    def with_slopes(self, p: Parameters, a: Features) -> tuple[Array, Slopes]:
-        """By size and scale."""
-        turned = _turned(a, a, math.exp(-p["mallows.scale"]))
-        value = np.exp(2 * p["size.mallows"] - turned)
-        return value, {"size.mallows": 2 * value, "mallows.scale": value * turned}
+    def value_and_grad(self, p: Hyperparameters, a: Features) -> tuple[Array, Gradients]:
+        """Covariances and derivatives by output scale and lengthscale."""
+        distance = _scaled_distance(a, a, math.exp(-p["lengthscale.mallows"]))
+        value = np.exp(2 * p["output_scale.mallows"] - distance)
+        return value, {"output_scale.mallows": 2 * value, "lengthscale.mallows": value * distance}
 
 
-def order_terms(longest: int, lengths_vary: bool) -> list[Term]:
-    """All that our model of an order knows."""
-    count = np.arange(longest + 1.0)
-    terms: list[Term] = [
-        Places(longest),
-        Linear("pairs", lambda a: a.pairs, count * (count - 1) / 2),
-        Linear("neighbours", lambda a: a.neighbours, np.maximum(count - 1, 0)),
-        Mallows(longest),
+def order_terms(max_length: int, lengths_vary: bool) -> list[OrderTerm]:
+    """All kernels over orders that the model sums."""
+    count = np.arange(max_length + 1.0)
+    terms: list[OrderTerm] = [
+        PositionTerm(max_length),
+        LinearTerm("pairs", lambda a: a.pairs, count * (count - 1) / 2),
+        LinearTerm("adjacency", lambda a: a.adjacency, np.maximum(count - 1, 0)),
+        MallowsTerm(max_length),
     ]
-    return [*terms, Linear("presence", lambda a: _present(a, longest), count)] if lengths_vary else terms
+    return [*terms, LinearTerm("presence", lambda a: _presence(a, max_length), count)] if lengths_vary else terms
 
 
-def _present(a: Features, longest: int) -> Array:
+def _presence(a: Features, max_length: int) -> Array:
     """(N, n): 1 where the auxiliary is in the order."""
-    return np.asarray(a.places.reshape(len(a), -1, longest).sum(axis=2))
+    return np.asarray(a.positions.reshape(len(a), -1, max_length).sum(axis=2))
 
 
-def _turned(a: Features, b: Features, factor: float) -> Array:
-    """The share of pairs turned round, times the factor: a quarter of the mean squared difference."""
+def _scaled_distance(a: Features, b: Features, factor: float) -> Array:
+    """(A, B): the share of discordant pairs times the factor, as a quarter of the mean squared difference."""
     factor /= 4 * max(a.pairs.shape[1], 1)
-    share = a.pairs @ (-2 * factor * b.pairs).T
-    share += factor * (b.pairs**2).sum(axis=1)
-    share += factor * (a.pairs**2).sum(axis=1)[:, None]
-    return np.asarray(share)
+    distance = a.pairs @ (-2 * factor * b.pairs).T
+    distance += factor * (b.pairs**2).sum(axis=1)
+    distance += factor * (a.pairs**2).sum(axis=1)[:, None]
+    return np.asarray(distance)
 
 
-def _through(places: Array, profile: Array) -> Array:
-    """(N, n * L) times the same (L, L) for each auxiliary."""
-    longest = len(profile)
-    return (places.reshape(-1, longest) @ profile).reshape(len(places), -1)
+def _apply(positions: Array, profile: Array) -> Array:
+    """(N, n * L): the same (L, L) matrix applied to the positions of each auxiliary."""
+    max_length = len(profile)
+    return (positions.reshape(-1, max_length) @ profile).reshape(len(positions), -1)

@@ -1,20 +1,18 @@
-"""The samplers by name: what to try next."""
+"""The registry of samplers, `SAMPLERS`, and `make_sampler`."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import Any
 
 import optuna
-from optuna.samplers import TPESampler
 from optuna.trial import FrozenTrial
 
 from munchray.errors import InputError, Problem, nearest
 from munchray.samplers.base import NonRepeatingSampler, Outcome, SpaceExhausted
-from munchray.samplers.order_gp import OrderGp
-from munchray.samplers.search_space import MOST_ORDERS_LISTED, Encoding
-from munchray.samplers.sorted_orders import Sorted
+from munchray.samplers.order_gp import OrderGPSampler
+from munchray.samplers.search_space import MAX_LISTED_ORDERS, Setting, SpaceEncoding
+from munchray.samplers.sorted_orders import SortedOrderSampler
 
 __all__ = ["SAMPLERS", "NonRepeatingSampler", "SpaceExhausted", "make_sampler"]
 
@@ -22,20 +20,23 @@ OTHER = "Or use sampler: random or tpe"
 TPE_DRAWS = 10  # a proposal costs milliseconds and a line in the journal
 
 
-class Random(NonRepeatingSampler):
-    """Every setting alike."""
+class RandomSampler(NonRepeatingSampler):
+    """Random search without repeats."""
 
-    def candidates(self, study: optuna.Study, trial: FrozenTrial) -> Iterator[dict[str, Any]]:
-        """Independent draws; when those only repeat, all settings shuffled."""
+    def candidates(self, study: optuna.Study, trial: FrozenTrial) -> Iterator[Setting]:
+        """Random settings."""
         return self.random_settings(trial)
 
 
-class Tpe(NonRepeatingSampler):
-    """Optuna's tree-structured Parzen estimator over all parameters jointly, pending trials counted as poor."""
+class TpeSampler(NonRepeatingSampler):
+    """Optuna's tree-structured Parzen estimator (Bergstra et al. 2011) over all parameters jointly, without repeats.
 
-    def candidates(self, study: optuna.Study, trial: FrozenTrial) -> Iterator[dict[str, Any]]:
-        """Proposals of the model once ten trials have ended; before that, and when those only repeat, as `Random`."""
-        model = TPESampler(seed=self.seed_of(trial))
+    Running trials count as poor ones.
+    """
+
+    def candidates(self, study: optuna.Study, trial: FrozenTrial) -> Iterator[Setting]:
+        """Proposals of the model once ten trials have ended, then random settings."""
+        model = optuna.samplers.TPESampler(seed=self.seed_of(trial))
         space = self.encoding.distributions
         for _ in range(TPE_DRAWS):
             proposal = model.sample_relative(study, trial, space)
@@ -45,59 +46,50 @@ class Tpe(NonRepeatingSampler):
         yield from self.random_settings(trial)
 
 
-class Grid(NonRepeatingSampler):
-    """Every setting once, in an order shuffled by the seed.
+class GridSampler(NonRepeatingSampler):
+    """Grid search: every setting once, in an order shuffled by the seed.
 
     Raises:
         InputError: a continuous range, or more orders than can be listed.
     """
 
-    def __init__(self, encoding: Encoding, seed: int) -> None:
+    def __init__(self, encoding: SpaceEncoding, seed: int) -> None:
         super().__init__(encoding, seed)
-        problems = _not_listable(encoding)
+        found, expected = "a continuous range cannot be walked as a grid", "choices, or a range with a step"
+        problems = [Problem(name, found, expected, OTHER) for name in encoding.continuous_axes]
+        if encoding.num_orders > MAX_LISTED_ORDERS:
+            found = f"{encoding.num_orders:,} orders are too many for a grid"
+            problems.append(Problem("order", found, f"at most {MAX_LISTED_ORDERS:,}", OTHER))
         if problems:
             raise InputError(*problems)
 
-    def candidates(self, study: optuna.Study, trial: FrozenTrial) -> Iterator[dict[str, Any]]:
-        """All settings, the same sequence for every trial."""
-        return iter(self.sequence)
+    def candidates(self, study: optuna.Study, trial: FrozenTrial) -> Iterator[Setting]:
+        """All settings, in the same sequence for every trial."""
+        return iter(self._sequence)
 
     @cached_property
-    def sequence(self) -> list[dict[str, Any]]:
-        """All settings as they will be tried."""
+    def _sequence(self) -> list[Setting]:
         return self.shuffled_settings(self.seed)
 
 
 SAMPLERS: Mapping[str, type[NonRepeatingSampler]] = {
-    "order_gp": OrderGp,
-    "tpe": Tpe,
-    "random": Random,
-    "grid": Grid,
-    "sorted": Sorted,
+    "order_gp": OrderGPSampler,
+    "tpe": TpeSampler,
+    "random": RandomSampler,
+    "grid": GridSampler,
+    "sorted": SortedOrderSampler,
 }
 
 
-def make_sampler(name: str, encoding: Encoding, seed: int, earlier: Sequence[Outcome] = ()) -> NonRepeatingSampler:
-    """The sampler of that name; cheap, so that a job is checked by making it.
+def make_sampler(name: str, encoding: SpaceEncoding, seed: int, earlier: Sequence[Outcome] = ()) -> NonRepeatingSampler:
+    """Create a sampler by its name in `SAMPLERS`; cheap enough to validate a job by.
 
     Args:
-        earlier: trials of other studies, from which only ``order_gp`` learns.
+        earlier: completed trials of other studies, from which only ``order_gp`` learns.
 
     Raises:
-        InputError: no such sampler, or the space is not for it.
+        InputError: no such sampler, or it cannot search this space.
     """
     if name not in SAMPLERS:
         raise InputError(Problem("sampler", f"there is no '{name}'", fix=nearest(name, SAMPLERS)))
-    return OrderGp(encoding, seed, earlier) if name == "order_gp" else SAMPLERS[name](encoding, seed)
-
-
-def _not_listable(encoding: Encoding) -> list[Problem]:
-    problems = [
-        Problem(name, "a continuous range cannot be walked as a grid", "choices, or a range with a step", OTHER)
-        for name, axis in encoding.axes.items()
-        if axis.points() is None
-    ]
-    if encoding.orders > MOST_ORDERS_LISTED:
-        found = f"{encoding.orders:,} orders are too many for a grid"
-        problems.append(Problem("order", found, f"at most {MOST_ORDERS_LISTED:,}", OTHER))
-    return problems
+    return OrderGPSampler(encoding, seed, earlier) if name == "order_gp" else SAMPLERS[name](encoding, seed)

@@ -1,10 +1,9 @@
-"""The paper's heuristic as a sampler: each auxiliary alone, then all of them, those that help most last."""
+"""The paper's (sort) heuristic as a sampler: single auxiliaries first, then orders ascending by their scores."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import Any
 
 import optuna
 from optuna.study import StudyDirection
@@ -13,63 +12,60 @@ from optuna.trial import FrozenTrial
 from munchray.errors import InputError, Problem
 from munchray.orders import Order, ascending
 from munchray.samplers.base import History, NonRepeatingSampler
-from munchray.samplers.search_space import Encoding, Identity, identity
+from munchray.samplers.search_space import Setting, SettingKey, SpaceEncoding, setting_key
 
-FAILED = -math.inf  # an auxiliary that could not be trained alone goes first
+FAILED = -math.inf  # an auxiliary whose single training failed goes first
 
 
-class Sorted(NonRepeatingSampler):
-    """The paper's (sort) variants: auxiliaries in ascending order of what each comes to alone (section 5.1).
+class SortedOrderSampler(NonRepeatingSampler):
+    """The paper's (sort) variants: auxiliaries in ascending order of their single_aux scores (section 5.1).
 
-    For every choice of the other parameters (learning rate, batch size) first each auxiliary alone, then the longest
-    order the space allows. Where it allows fewer than all auxiliaries, the best are taken; where the order rule
-    forbids two of them side by side, the lesser steps back. Afterwards, and while the last single ones are still being
-    trained, as ``random``.
+    For every combination of the other parameters (learning rate, batch size) it suggests each auxiliary alone, then
+    the longest order the space allows. If that is shorter than all auxiliaries, it takes the best of them; if the
+    order rule forbids two adjacent ones, the lower-scoring moves forward. Afterwards, and while single auxiliaries are
+    still running, suggestions are random.
 
     Raises:
-        InputError: orders of one auxiliary are not in the space, or nothing longer, or a range is continuous.
+        InputError: the space lacks orders of one auxiliary or longer ones, or has a continuous range.
     """
 
-    def __init__(self, encoding: Encoding, seed: int) -> None:
+    def __init__(self, encoding: SpaceEncoding, seed: int) -> None:
         super().__init__(encoding, seed)
-        problems = [
-            Problem(name, "a continuous range cannot be listed", "choices, or a range with a step")
-            for name, axis in encoding.axes.items()
-            if axis.points() is None
-        ]
+        found, expected = "a continuous range cannot be listed", "choices, or a range with a step"
+        problems = [Problem(name, found, expected) for name in encoding.continuous_axes]
         if encoding.lengths[0] != 1 or encoding.lengths[-1] == 1:
-            found = "the sampler sorted first tries each auxiliary alone, then all in order of what they came to"
+            found = "the sampler sorted tries each auxiliary alone first, then all of them ascending by score"
             problems.append(Problem("order", found, "order: {of: auxiliaries, length: {min: 1}}"))
         if problems:
             raise InputError(*problems)
 
-    def candidates(self, study: optuna.Study, trial: FrozenTrial) -> Iterator[dict[str, Any]]:
-        """Single auxiliaries for all parameters, then sorted orders as far as those are known, then any setting."""
+    def candidates(self, study: optuna.Study, trial: FrozenTrial) -> Iterator[Setting]:
+        """Untried single auxiliaries, then sorted orders where all single scores are known, then random settings."""
         history = self.history(study)
-        alone = _scores_alone(history, -1.0 if study.direction == StudyDirection.MINIMIZE else 1.0)
-        for values in self.encoding.listed_values():
-            each = ({**values, "order": (name,)} for name in self.encoding.names)
-            yield from (setting for setting in each if identity(setting) not in alone)
+        alone = _single_scores(history, -1.0 if study.direction == StudyDirection.MINIMIZE else 1.0)
+        for values in self.encoding.all_values():
+            singles = ({**values, "order": (name,)} for name in self.encoding.names)
+            yield from (setting for setting in singles if setting_key(setting) not in alone)
         known = {**dict.fromkeys(history.tried, FAILED), **alone}
-        for values in self.encoding.listed_values():
-            singles = {name: identity({**values, "order": (name,)}) for name in self.encoding.names}
-            scores = {name: known[single] for name, single in singles.items() if single in known}
-            if len(scores) == len(singles):
-                yield {**values, "order": self.sorted_order(scores)}
+        for values in self.encoding.all_values():
+            keys = {name: setting_key({**values, "order": (name,)}) for name in self.encoding.names}
+            scores = {name: known[key] for name, key in keys.items() if key in known}
+            if len(scores) == len(keys):
+                yield {**values, "order": self._sorted_order(scores)}
         yield from self.random_settings(trial)
 
-    def sorted_order(self, scores: dict[str, float]) -> Order:
-        """The longest allowed order, filled from its end with the best that is left and allowed there."""
+    def _sorted_order(self, scores: dict[str, float]) -> Order:
+        """The longest allowed order, filled from its end with the best remaining auxiliary allowed there."""
         keys = {name: -float(rank) for rank, name in enumerate(ascending(scores))}
         return self.encoding.rule.decode(keys, self.encoding.lengths[-1])[::-1]
 
 
-def _scores_alone(history: History, sign: float) -> dict[Identity, float]:
-    """What single auxiliaries came to, as trials of their own or as first stage of a longer order."""
+def _single_scores(history: History, sign: float) -> dict[SettingKey, float]:
+    """Scores of single auxiliaries, as trials of their own or as first stages of longer orders."""
     scores = {}
     for outcome in history.outcomes.values():
         order = outcome.setting["order"]
-        for length, value in ((len(order), outcome.value), *outcome.beginnings):
+        for length, value in ((len(order), outcome.value), *outcome.prefix_values):
             if length == 1:
-                scores[identity({**outcome.setting, "order": order[:1]})] = sign * value
+                scores[setting_key({**outcome.setting, "order": order[:1]})] = sign * value
     return scores

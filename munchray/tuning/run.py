@@ -9,7 +9,7 @@ from pathlib import Path
 from munchray.errors import WorkError
 from munchray.progress import Progress
 from munchray.samplers.registry import make_sampler
-from munchray.samplers.search_space import Encoding
+from munchray.samplers.search_space import SpaceEncoding
 from munchray.settings import Job
 from munchray.tracking.mlflow_logger import MLflowLogger
 from munchray.training.data import DataSpec
@@ -54,7 +54,7 @@ def run_search(
         WorkError: what every trial needs is away or full; no trial has finished.
     """
     with _leased(job, resume) as lease:
-        make_sampler(job.sampler, Encoding(job.search_space, job.order_rule(), job.auxiliaries), job.seed)
+        make_sampler(job.sampler, SpaceEncoding(job.search_space, job.order_rule(), job.auxiliaries), job.seed)
         priors = [PriorSearch(named, job) for named in job.warm_start]
         if _is_complete(job):
             progress.note(f"All {job.trials} trials of {job.name} are done; --set trials=N adds more.")

@@ -19,9 +19,9 @@ from optuna.trial import FrozenTrial, TrialState
 from munchray.disk import appended_whole, patiently
 from munchray.errors import InputError, Problem
 from munchray.orders import order_text
-from munchray.samplers.base import STAGES, STAGES_BEHIND, Outcome, params_of
+from munchray.samplers.base import STAGES, STAGES_TRAINED, Outcome, params_of
 from munchray.samplers.registry import NonRepeatingSampler, SpaceExhausted, make_sampler
-from munchray.samplers.search_space import Encoding
+from munchray.samplers.search_space import SpaceEncoding
 from munchray.settings import Job
 from munchray.training.events import RecordedTrial, TrialAssignment, TrialListener
 from munchray.training.trial_results import EpochReport, TrialResult, write_error
@@ -88,7 +88,7 @@ class Study(TrialListener):
         Raises:
             InputError: the space and the sampler do not fit, or the file is not a journal or cannot be written.
         """
-        encoding = Encoding(job.search_space, job.order_rule(), job.auxiliaries)
+        encoding = SpaceEncoding(job.search_space, job.order_rule(), job.auxiliaries)
         sampler = make_sampler(job.sampler, encoding, job.seed, prior)
         path = folder / JOURNAL
         try:
@@ -149,7 +149,7 @@ class Study(TrialListener):
             self._storage.set_trial_intermediate_value(self._trial_id(trial.number), report.updates, report.dev_f1)
         behind = report.stage - 1
         if behind and self._behind.get(trial.number) != behind:
-            self._set_attributes(trial.number, {STAGES_BEHIND: behind})
+            self._set_attributes(trial.number, {STAGES_TRAINED: behind})
             self._behind[trial.number] = behind
 
     def trial_finished(self, trial: TrialAssignment, result: TrialResult) -> None:

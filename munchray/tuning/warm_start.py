@@ -1,4 +1,4 @@
-"""What other searches found, as observations for a sampler that learns: ``warm_start``."""
+"""Results of earlier searches as observations for a sampler that learns (``warm_start``)."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ from munchray.training.trial_results import read_result
 from munchray.tuning.lock import look_at
 
 MAY_DIFFER = {"seed", "sampler", "auxiliaries", "search_space", "corpora"}
-"""Keys in which an earlier search may differ beside those that are free to change; its text is compared by itself."""
+"""Job keys in which an earlier search may differ, beside those free to change; corpora are compared separately."""
 
 
 class PriorSearch:
-    """A search of which another learns.
+    """An earlier search whose results warm-start a sampler.
 
     Args:
-        named: a search in the job's storage, or the folder of one elsewhere.
+        name: of a search in the job's storage, or the folder of one elsewhere.
 
     Attributes:
-        outcomes: its finished trials that lie in the job's search space, orders of fewer auxiliaries included.
+        outcomes: its finished trials in the job's search space, orders of fewer auxiliaries included.
 
     Raises:
-        InputError: there is none, it differs in something that decides scores, or no trial of it lies in the space.
+        InputError: it does not exist, differs in something that decides scores, or has no trial in the space.
     """
 
-    def __init__(self, named: str, job: Job) -> None:
+    def __init__(self, name: str, job: Job) -> None:
         self._job = job
-        self._where = f"job {job.name}: warm_start {named}"
-        storage = self._prior_storage(named)
+        self._where = f"job {job.name}: warm_start {name}"
+        storage = self._prior_storage(name)
         self.folder = storage.folder
         if self.folder.resolve() == (job.storage_path / job.name).folder.resolve():
             raise InputError(Problem(self._where, "a search cannot learn from itself", fix="Leave it out"))
@@ -53,22 +53,22 @@ class PriorSearch:
         self.outcomes = self._outcomes()
 
     def check_corpora(self, fingerprints: Mapping[str, str]) -> None:
-        """Compare the fingerprints of the corpora that both searches use.
+        """Check that the corpora of both searches have equal fingerprints.
 
         Raises:
-            InputError: text, tags or embeddings differ, or the search was started before fingerprints were noted.
+            InputError: text, tags or embeddings differ, or the earlier search recorded no fingerprints.
         """
         before: dict[str, str] = self._record.get("corpora", {})
         if self._job.main not in before:
-            found = "it was started by a munchray that did not note what its corpora held"
+            found = "it was started by a version of munchray that recorded no fingerprints of its corpora"
             raise InputError(Problem(self._where, found, fix="Leave it out"))
         if differing := [name for name in fingerprints if before.get(name, fingerprints[name]) != fingerprints[name]]:
-            found = f"text, tags or embeddings of {', '.join(differing)} differ, so scores do not compare"
+            found = f"text, tags or embeddings of {', '.join(differing)} differ, so scores are not comparable"
             raise InputError(Problem(self._where, found, fix="Leave it out"))
 
-    def _prior_storage(self, named: str) -> StoragePath:
+    def _prior_storage(self, name: str) -> StoragePath:
         try:
-            return StoragePath.at(named) if "/" in named else self._job.storage_path / named
+            return StoragePath.at(name) if "/" in name else self._job.storage_path / name
         except ValueError as error:
             raise InputError(Problem(self._where, str(error), f"a search of this storage, {FORM}")) from None
 
@@ -76,19 +76,19 @@ class PriorSearch:
         ended = sorted((self.folder / "trials").glob("*/result.json"))
         found = [outcome for path in ended if (outcome := self._outcome(path)) is not None]
         if not found:
-            lies = f"none of its {len(ended)} finished trials lies in this search space"
-            raise InputError(Problem(self._where, lies, fix="Leave it out"))
+            reason = f"none of its {len(ended)} finished trials lies in this search space"
+            raise InputError(Problem(self._where, reason, fix="Leave it out"))
         return found
 
     def _differences(self) -> Iterator[Problem]:
         for key, before, now in self._job.changed_since(self._launched):
             if key.split(".")[0] not in MAY_DIFFER | self._varied:
-                found = f"its {key} is {json.dumps(before)}, not {json.dumps(now)}, so scores do not compare"
+                found = f"its {key} is {json.dumps(before)}, not {json.dumps(now)}, so scores are not comparable"
                 yield Problem(self._where, found, fix="Leave it out")
 
     @property
     def _varied(self) -> set[str]:
-        """What either search varies."""
+        """Dimensions that either search varies."""
         return {*self._launched["search_space"], *self._job.search_space.dimensions()}
 
     def _outcome(self, path: Path) -> Outcome | None:
@@ -112,5 +112,5 @@ class PriorSearch:
 def _read(path: Path, setting: dict[str, Any], main: str) -> Outcome:
     result, ended = read_result(path.parent), datetime.fromtimestamp(path.stat().st_mtime)
     stages = ((len(stage.auxiliaries), stage.dev_f1) for stage in result.stages)
-    beginnings = tuple((length, score) for length, score in stages if length < len(setting["order"]))
-    return Outcome(int(path.parent.name), setting, result.dev_f1(main), beginnings, ended)
+    prefixes = tuple((length, score) for length, score in stages if length < len(setting["order"]))
+    return Outcome(int(path.parent.name), setting, result.dev_f1(main), prefixes, ended)
