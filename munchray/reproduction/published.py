@@ -9,7 +9,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from munchray.settings.yaml_source import read_document
+from munchray.settings.yaml_source import load_yaml
 
 Cell = tuple[int, float]
 """Batch size and learning rate."""
@@ -68,7 +68,7 @@ class Published:
 @cache
 def published() -> Published:
     """All figures."""
-    values = read_document(Path(__file__).with_name("published.yaml"), "file of published figures").values
+    values = load_yaml(Path(__file__).with_name("published.yaml"), "file of published figures").values
     corpora = tuple(values["corpora"])
     rows = {**values["table_2"], **values["table_4"]}
     models = {
