@@ -173,7 +173,7 @@ def test_all_mistakes_of_the_job_file_come_at_once_and_so_do_those_of_corpora_em
             b"a\tB-D\n" + b"b\tO\n" * 9999,
             [":1: a sentence of 10,000 tokens begins here; expected at most 2,000 tokens"],
         ),
-        (b"a\tO\nb\tO\n", ["mine/train: no entity in it"]),
+        (b"a\tO\nb\tO\n", ["mine/train: no entities"]),
     ],
     ids=["empty file", "blank lines", "one column", "no IOB tag", "not UTF-8", "10,000 tokens", "no entity"],
 )

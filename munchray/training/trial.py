@@ -171,7 +171,7 @@ class _Run:
             progress.stage_results.append(
                 StageResult(stage.auxiliaries, last.dev_f1, last.updates, reused=kept is not None)
             )
-            progress.stage, progress.schedule = progress.stage + 1, LRScheduler.begin(self._settings)
+            progress.stage, progress.schedule = progress.stage + 1, LRScheduler(self._settings)
             self._save()
             if kept is None and self._store and stage.reusable:
                 self._publish(stage, self._store)
@@ -209,7 +209,8 @@ class _Run:
         settings, progress, schedule = self._settings, self._progress, self._progress.schedule
         rate, epoch = schedule.learning_rate, schedule.epochs
         scope = (stage.key, epoch)
-        trained = loop.train_epoch(self._tagger, batches, self._data.train, settings, rate, scope, self._tick)
+        ticking = loop.tick_after_each(batches, self._tick)
+        trained = loop.train_epoch(self._tagger, ticking, self._data.train, settings, rate, scope)
         precision, recall, f1 = self._dev_scores()
         schedule.step(trained.loss)
         return EpochReport(
@@ -268,12 +269,14 @@ class _Run:
         checkpoint = self._folder / "checkpoint"
         if not (checkpoint / "progress.json").exists():
             (self._folder / "epochs.jsonl").unlink(missing_ok=True)
-            return _Progress(0, LRScheduler.begin(self._settings), [], [])
+            return _Progress(0, LRScheduler(self._settings), [], [])
         weights.load(self._tagger, checkpoint / "weights.safetensors")
         state = read_json(checkpoint / "progress.json")
+        schedule = LRScheduler(self._settings)
+        schedule.load_state_dict(state["schedule"])
         progress = _Progress(
             state["stage"],
-            LRScheduler.resume(self._settings, state["schedule"]),
+            schedule,
             [EpochReport(**report) for report in state["reports"]],
             [StageResult(**{**s, "auxiliaries": tuple(s["auxiliaries"])}) for s in state["stage_results"]],
         )
@@ -297,7 +300,7 @@ class _Run:
             weights.save(self._tagger, aside / "weights.safetensors")
             state = {
                 "stage": progress.stage,
-                "schedule": progress.schedule.state(),
+                "schedule": progress.schedule.state_dict(),
                 "reports": [dataclasses.asdict(report) for report in progress.reports],
                 "stage_results": [dataclasses.asdict(result) for result in progress.stage_results],
             }
