@@ -142,7 +142,7 @@ def test_the_command_shows_the_ranking_reuse_and_what_the_trials_say_about_order
     assert "effect\tof\tpoints\t95 % interval" in plain
     done = results_of(tmp_path / "job.yaml", *storage, "--json", "--plots", tmp_path / "plots")
     said = json.loads(done.stdout)
-    assert [answer["question"] for answer in said["order_evidence"]["answers"]][:4] == [
+    assert [each["kind"] for each in said["order_effects"]["kinds"]][:4] == [
         "presence",
         "position",
         "first",

@@ -89,24 +89,24 @@ def results(
 
     Example: munchray results jobs/quickstart.yaml --html report.html
     """
-    from munchray.report.effects import order_evidence
+    from munchray.report.effects import order_effects
     from munchray.tuning.ranking import ranking
 
     job = load(job_file, overrides)
     ranked = ranking(job)
-    evidence = order_evidence(ranked.trials) if job.search_space.order else None
+    effects = order_effects(ranked.trials) if job.search_space.order else None
     if plots:
         _draw(ranked, plots)
     if html:
         _write_report(job, html)
     if as_json:
-        found = {"order_evidence": evidence and dataclasses.asdict(evidence)}
+        found = {"order_effects": effects and dataclasses.asdict(effects)}
         print(json.dumps({**ranked.as_json(), **found}, indent=2))
         return
     tables.show_ranking(ranked, job.main)
     tables.show_reuse(ranked)
-    if evidence:
-        tables.show_evidence(evidence)
+    if effects:
+        tables.show_effects(effects)
 
 
 def sync(job_file: JobFile, overrides: Overrides = None, quiet: Quiet = False) -> None:
@@ -179,7 +179,7 @@ def _summary(job: Job, inputs: Inputs | None = None) -> dict[str, str]:
 def _draw(ranked: Ranking, folder: Path) -> None:
     from munchray.report import figures
 
-    for path in figures.save(figures.drawn(ranked.trials), folder):
+    for path in figures.save(figures.draw_all(ranked.trials), folder):
         terminal.note(f"drawn: {path}")
 
 

@@ -1,4 +1,4 @@
-"""What a regression sees of a search: every training of an order, once, and which of them share their luck."""
+"""Orders trained in a search: whole orders and scored prefixes, the observations of a regression."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from munchray.tuning.ranking import RankedTrial
 
 
 @dataclass(frozen=True)
-class Observation:
-    """An order trained with some values of what else varies.
+class TrainedOrder:
+    """An order and its score under one setting of the other varied values.
 
     Args:
-        root: equal for trainings that began with the same stage, and go on from its weights, lucky or not.
-        whole: a trial ended with it.
+        root: equal for trainings that share their first stage and continue from its weights, so that errors correlate.
+        whole: whether it is the whole order of a trial, not only a prefix.
     """
 
     order: Order
@@ -26,15 +26,15 @@ class Observation:
     whole: bool
 
 
-def observations(trials: Sequence[RankedTrial]) -> list[Observation]:
-    """Whole orders, and the stages on the way there; what several trials share counts once."""
-    found: dict[str, Observation] = {}
+def trained_orders(trials: Sequence[RankedTrial]) -> list[TrainedOrder]:
+    """All whole orders and the prefixes scored on the way, without duplicates where trials share a prefix."""
+    found: dict[str, TrainedOrder] = {}
     for trial in trials:
         root = _key(trial.stages[0].auxiliaries if trial.stages else trial.order, trial)
-        found[_key(trial.order, trial)] = Observation(trial.order, trial.values, trial.dev_f1, root, True)
+        found[_key(trial.order, trial)] = TrainedOrder(trial.order, trial.values, trial.dev_f1, root, True)
         for stage in trial.stages:
-            beginning = Observation(stage.auxiliaries, trial.values, stage.dev_f1, root, False)
-            found.setdefault(_key(stage.auxiliaries, trial), beginning)
+            prefix = TrainedOrder(stage.auxiliaries, trial.values, stage.dev_f1, root, False)
+            found.setdefault(_key(stage.auxiliaries, trial), prefix)
     return list(found.values())
 
 
