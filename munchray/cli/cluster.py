@@ -13,7 +13,7 @@ from munchray.cli.progress import working
 from munchray.errors import InputError, Interrupted, Problem
 
 if TYPE_CHECKING:
-    from munchray.cluster.submission import Cluster
+    from munchray.cluster.submission import JobClient
     from munchray.settings import Job
     from munchray.training.inputs import Inputs
 
@@ -35,10 +35,10 @@ def join(job: Job, inputs: Sequence[Inputs], address: str | None, quiet: bool) -
         check_precision(job.precision, device_for(job.device if job.resources_per_trial.gpu else "cpu"))
     open_stage_cache(job.stage_storage, job.stages_gb, terminal.note)  # raises if it is not ours
     nodes.connect(address)
-    nodes.check_room(job)
+    nodes.check_capacity(job)
     if address is not None:
         _look_at_nodes(job, inputs, quiet)
-    return nodes.room(job)
+    return nodes.trial_slots(job)
 
 
 def is_dashboard(address: str | None) -> bool:
@@ -53,9 +53,9 @@ def submitted(job: Job, address: str, *, detach: bool, stop: bool) -> None:
         InputError: the cluster takes no jobs.
         Interrupted: Ctrl-C; the job goes on.
     """
-    from munchray.cluster.submission import Cluster
+    from munchray.cluster.submission import JobClient
 
-    cluster = Cluster(address)
+    cluster = JobClient(address)
     running = cluster.running(job)
     if stop:
         _stop(cluster, running, job)
@@ -74,7 +74,7 @@ def submitted(job: Job, address: str, *, detach: bool, stop: bool) -> None:
     raise typer.Exit(code)
 
 
-def _stop(cluster: Cluster, running: str | None, job: Job) -> None:
+def _stop(cluster: JobClient, running: str | None, job: Job) -> None:
     if running is None:
         raise InputError(Problem("--stop", f"no job at {cluster.address} runs {job.name} with this storage"))
     cluster.stop(running)
@@ -87,7 +87,7 @@ def _look_at_nodes(job: Job, inputs: Sequence[Inputs], quiet: bool) -> None:
     storages = sorted({job.storage_path, job.feature_storage}, key=str)
     files = sorted({path for each in inputs for path in each.files()})
     with working("looking at the nodes of the cluster", quiet):
-        answers = preflight.ask_all(storages, files)
+        answers = preflight.probe_all(storages, files)
     if not quiet:
         tables.show_nodes(preflight.rows(answers))
     preflight.check(answers)

@@ -205,7 +205,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]
 
     def _room_now(self) -> int:
         if time.monotonic() - self._looked > LOOK_AGAIN:
-            self._room, self._looked = nodes.room(self._search.job), time.monotonic()
+            self._room, self._looked = nodes.trial_slots(self._search.job), time.monotonic()
         return self._room
 
     def save(self, checkpoint_path: str) -> None:
