@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 from munchray.cli.app import app
 from munchray.errors import InputError, WorkError
 from munchray.settings import load_job
-from munchray.training.trial_results import EpochReport, StageResult
+from munchray.training.trial_results import EpochMetrics, StageResult
 from munchray.tuning.export import trained_by
 from munchray.tuning.ranking import Reuse, ranking
 from munchray.tuning.search import search_folder, trial_folder
@@ -45,7 +45,7 @@ def finish(study, job, right, stages=()):
     folder = trial_folder(search_folder(job), suggestion.number)
     folder.mkdir(parents=True)
     settings = job.trial(suggestion.values)
-    numbers = dict.fromkeys((field.name for field in fields(EpochReport)), 1)
+    numbers = dict.fromkeys((field.name for field in fields(EpochMetrics)), 1)
     (folder / "settings.json").write_text(json.dumps(settings.model_dump(mode="json")))
     (folder / "epochs.jsonl").write_text(2 * (json.dumps({**numbers, "stage_name": "s"}) + "\n"))
     result = {

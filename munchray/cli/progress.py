@@ -18,7 +18,7 @@ from munchray.orders import order_text
 
 if TYPE_CHECKING:
     from munchray.settings import TrialSettings
-    from munchray.training.trial_results import EpochReport
+    from munchray.training.trial_results import EpochMetrics
 
 SECONDS_BETWEEN_LINES = 5.0
 """Where progress is plain lines, a log should stay short."""
@@ -87,7 +87,7 @@ class EpochLines:
         if self._status and self._updates % 10 == 0:
             self._status.update(f"update {self._updates} of this epoch")
 
-    def show(self, report: EpochReport) -> None:
+    def show(self, report: EpochMetrics) -> None:
         """One epoch."""
         self._updates = 0
         if self._quiet:
@@ -110,7 +110,7 @@ class SearchView:
 
     def __init__(self, trials: int, quiet: bool = False) -> None:
         self._quiet = quiet
-        self._running: dict[int, tuple[TrialSettings, EpochReport | None]] = {}
+        self._running: dict[int, tuple[TrialSettings, EpochMetrics | None]] = {}
         self._best: float | None = None
         self._progress = Progress(
             TextColumn("trials"),
@@ -135,7 +135,7 @@ class SearchView:
         """A trial was handed terminal.out."""
         self._running[number] = (settings, None)
 
-    def epoch_ended(self, number: int, report: EpochReport) -> None:
+    def epoch_ended(self, number: int, report: EpochMetrics) -> None:
         """A trial reported."""
         settings, _ = self._running[number]
         self._running[number] = (settings, report)
@@ -173,7 +173,7 @@ class SearchView:
         return grid
 
 
-def _state(report: EpochReport | None) -> str:
+def _state(report: EpochMetrics | None) -> str:
     if report is None:
         return "starting"
     score = "" if math.isnan(report.dev_f1) else f"  dev F1 {report.dev_f1:6.2f}"  # it trains on dev

@@ -24,7 +24,7 @@ from munchray.settings import Job, TrialSettings
 from munchray.tagging.scoring import SpanCounts, macro_f1, total
 from munchray.training.data import DataSpec
 from munchray.training.final_evaluation import read_test, scored_on
-from munchray.training.trial_results import EpochReport, read_result
+from munchray.training.trial_results import EpochMetrics, read_result
 from munchray.tuning.lock import FolderLock
 from munchray.tuning.search import TrialAssignment, Watcher
 
@@ -183,7 +183,7 @@ class Trainings:
                 return TrialAssignment(number, training.job, training.settings, self._shelf.folder_of(training))
         return None
 
-    def epoch_ended(self, number: int, report: EpochReport) -> None:
+    def epoch_ended(self, number: int, report: EpochMetrics) -> None:
         """Pass it on."""
         self._watcher.epoch_ended(number, report)
 

@@ -123,4 +123,4 @@ def _label(trial: RankedTrial) -> str:
 
 
 def _curve(search: Path, trial: RankedTrial) -> list[tuple[int, float]]:
-    return [(report.updates, report.dev_f1) for report in read_epochs(trial_folder(search, trial.number))]
+    return [(epoch.updates, epoch.dev_f1) for epoch in read_epochs(trial_folder(search, trial.number))]

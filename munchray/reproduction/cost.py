@@ -78,7 +78,7 @@ def tokens_of(training: Training, sizes: Sizes) -> float:
 def measured_speed(trainings: list[Training], store: ResultStore) -> float | None:
     """Tokens per second: the median of the finished trainings; None if there is none."""
     done = [read_epochs(store.folder_of(training)) for training in trainings if store.finished(training)]
-    return median(fmean(report.tokens_per_second for report in curve) for curve in done) if done else None
+    return median(fmean(epoch.tokens_per_second for epoch in epochs) for epochs in done) if done else None
 
 
 @dataclass(frozen=True)

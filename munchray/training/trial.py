@@ -36,7 +36,7 @@ from munchray.training.lr_scheduler import LRScheduler
 from munchray.training.machine import check_precision
 from munchray.training.stage_cache import CachedStage, StageCache
 from munchray.training.trial_results import (
-    EpochReport,
+    EpochMetrics,
     StageResult,
     TrialResult,
     append_epoch,
@@ -54,7 +54,7 @@ def run_trial(
     device: str = "cpu",
     stage_cache: StageCache | None = None,
     checkpoint_minutes: float = math.inf,
-    report: Callable[[EpochReport], None] = lambda _: None,
+    report: Callable[[EpochMetrics], None] = lambda _: None,
     tick: Callable[[], None] = lambda: None,
     keep: Callable[[], None] = lambda: None,
     warn: Callable[[str], None] = lambda _: None,
@@ -120,7 +120,7 @@ class _Progress:
 
     stage: int
     schedule: LRScheduler
-    reports: list[EpochReport]
+    reports: list[EpochMetrics]
     stage_results: list[StageResult]
 
     @property
@@ -139,7 +139,7 @@ class _Run:
         device: str,
         stage_cache: StageCache | None,
         checkpoint_minutes: float,
-        report: Callable[[EpochReport], None],
+        report: Callable[[EpochMetrics], None],
         tick: Callable[[], None],
         keep: Callable[[], None],
         warn: Callable[[str], None],
@@ -205,7 +205,7 @@ class _Run:
             if time.monotonic() - self._saved > self._interval:
                 self._save()
 
-    def _one_epoch(self, stage: Stage, batches: list[Batch]) -> EpochReport:
+    def _one_epoch(self, stage: Stage, batches: list[Batch]) -> EpochMetrics:
         settings, progress, schedule = self._settings, self._progress, self._progress.schedule
         rate, epoch = schedule.learning_rate, schedule.epochs
         scope = (stage.key, epoch)
@@ -213,7 +213,7 @@ class _Run:
         trained = loop.train_epoch(self._tagger, ticking, self._data.train, settings, rate, scope)
         precision, recall, f1 = self._dev_scores()
         schedule.step(trained.loss)
-        return EpochReport(
+        return EpochMetrics(
             epoch=len(progress.reports) + 1,
             stage=progress.stage + 1,
             stage_name=stage.key,
@@ -245,7 +245,7 @@ class _Run:
         """Go on as if the stage had been trained here; what was trained of it before an interruption goes."""
         progress = self._progress
         weights.load(self._tagger, kept.weights, (self._settings.main, *stage.auxiliaries))
-        reports = [EpochReport(**report) for report in kept.record["epochs"]]
+        reports = [EpochMetrics(**report) for report in kept.record["epochs"]]
         # Equal prefixes have equal counts of epochs and updates, so the kept curve continues ours.
         progress.reports[:] = [r for r in progress.reports if r.stage <= progress.stage] + reports
         self._write(lambda: write_epochs(self._folder, progress.reports))
@@ -277,7 +277,7 @@ class _Run:
         progress = _Progress(
             state["stage"],
             schedule,
-            [EpochReport(**report) for report in state["reports"]],
+            [EpochMetrics(**report) for report in state["reports"]],
             [StageResult(**{**s, "auxiliaries": tuple(s["auxiliaries"])}) for s in state["stage_results"]],
         )
         # Epochs after the checkpoint are trained again, so their lines go.

@@ -15,7 +15,7 @@ from munchray.tagging.scoring import SpanCounts
 
 
 @dataclass(frozen=True)
-class EpochReport:
+class EpochMetrics:
     """Metrics of one epoch. Scores in percent; ``epoch``, ``updates`` and ``seconds`` accumulate over all stages.
 
     Dev scores are NaN where the trial trains on dev.
@@ -102,25 +102,25 @@ def read_result(folder: Path) -> TrialResult:
     )
 
 
-def read_epochs(folder: Path) -> list[EpochReport]:
+def read_epochs(folder: Path) -> list[EpochMetrics]:
     """Read the metrics of all epochs so far; empty before the first epoch."""
     path = folder / "epochs.jsonl"
     lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-    return [EpochReport(**json.loads(line)) for line in lines]
+    return [EpochMetrics(**json.loads(line)) for line in lines]
 
 
-def append_epoch(folder: Path, report: EpochReport) -> None:
+def append_epoch(folder: Path, metrics: EpochMetrics) -> None:
     """Append the metrics of one epoch to ``epochs.jsonl``."""
     path = folder / "epochs.jsonl"
     with appended_whole(path), path.open("a", encoding="utf-8") as stream:
-        stream.write(_line(report))
+        stream.write(_line(metrics))
 
 
-def write_epochs(folder: Path, reports: Sequence[EpochReport]) -> None:
+def write_epochs(folder: Path, epochs: Sequence[EpochMetrics]) -> None:
     """Rewrite ``epochs.jsonl``."""
     with written_aside(folder / "epochs.jsonl") as aside:
-        aside.write_text("".join(map(_line, reports)), encoding="utf-8")
+        aside.write_text("".join(map(_line, epochs)), encoding="utf-8")
 
 
-def _line(report: EpochReport) -> str:
-    return json.dumps(dataclasses.asdict(report)) + "\n"
+def _line(metrics: EpochMetrics) -> str:
+    return json.dumps(dataclasses.asdict(metrics)) + "\n"

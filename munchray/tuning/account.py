@@ -13,7 +13,7 @@ from munchray.files import read_json, write_json
 from munchray.settings import Job, TrialSettings
 from munchray.tracking import session
 from munchray.tracking.tracker import Tracker, default_uri
-from munchray.training.trial_results import EpochReport, TrialResult, read_epochs, read_result
+from munchray.training.trial_results import EpochMetrics, TrialResult, read_epochs, read_result
 from munchray.tuning.study import PastTrial
 
 EPOCH_METRICS = (
@@ -88,7 +88,7 @@ class Account:
         """A trial was handed out, or will be told of now."""
         self._tracker.start_trial(number, params_of(settings))
 
-    def epoch_ended(self, number: int, report: EpochReport, moment: datetime | None = None) -> None:
+    def epoch_ended(self, number: int, report: EpochMetrics, moment: datetime | None = None) -> None:
         """A point of a trial's curves, over its updates."""
         self._tracker.log(number, curve_point(report), report.updates, moment)
 
@@ -151,7 +151,7 @@ def tracker_of(job: Job, folder: Path, search_id: str, warn: Callable[[str], Non
     return Tracker(job.tracking_uri or default_uri(folder), job.name, search_id, warn, folder / "mlartifacts")
 
 
-def curve_point(report: EpochReport) -> Mapping[str, float]:
+def curve_point(report: EpochMetrics) -> Mapping[str, float]:
     """What MLflow is told of an epoch."""
     values = asdict(report)
     return {name: values[name] for name in EPOCH_METRICS}

@@ -27,7 +27,7 @@ from munchray.samplers.registry import make_sampler
 from munchray.samplers.search_space import Encoding
 from munchray.settings import Job, TrialSettings
 from munchray.storage.path import StoragePath
-from munchray.training.trial_results import EpochReport, read_result
+from munchray.training.trial_results import EpochMetrics, read_result
 from munchray.tuning.account import ERROR_FILE, Account
 from munchray.tuning.lock import FolderLock, look_at
 from munchray.tuning.study import JOURNAL, Study, Suggestion
@@ -40,7 +40,7 @@ class Watcher(Protocol):
     def trial_started(self, number: int, settings: TrialSettings) -> None:
         """A trial was handed out."""
 
-    def epoch_ended(self, number: int, report: EpochReport) -> None:
+    def epoch_ended(self, number: int, report: EpochMetrics) -> None:
         """A trial reported."""
 
     def trial_finished(self, number: int, dev_f1: float) -> None:
@@ -210,7 +210,7 @@ class Search:
         """Where a trial leaves everything."""
         return trial_folder(self.folder, number)
 
-    def epoch_ended(self, number: int, report: EpochReport) -> None:
+    def epoch_ended(self, number: int, report: EpochMetrics) -> None:
         """Note one point of a trial's curve."""
         self._account.epoch_ended(number, report)
         self._study.report(number, report.updates, report.dev_f1)

@@ -27,7 +27,7 @@ from munchray.interrupts import defer_sigint_to_tune
 from munchray.settings import Job
 from munchray.storage.path import StoragePath
 from munchray.training.data import DataSpec
-from munchray.training.trial_results import EpochReport
+from munchray.training.trial_results import EpochMetrics
 from munchray.training.watchdog import PULSE
 from munchray.tuning import worker
 from munchray.tuning.search import TrialAssignment
@@ -43,7 +43,7 @@ LOOK_AGAIN = 5.0
 HEAD_START = 10.0
 """Seconds that a hung trial has to end itself, with a trace in its log, before it is ended."""
 
-REPORT_FIELDS = tuple(field.name for field in fields(EpochReport))
+REPORT_FIELDS = tuple(field.name for field in fields(EpochMetrics))
 
 
 class Trials(Protocol):
@@ -68,7 +68,7 @@ class Trials(Protocol):
     def next_assignment(self) -> TrialAssignment | None:
         """A trial to run, if there is one now."""
 
-    def epoch_ended(self, number: int, report: EpochReport) -> None:
+    def epoch_ended(self, number: int, report: EpochMetrics) -> None:
         """A trial reported."""
 
     def trial_finished(self, number: int) -> None:
@@ -249,7 +249,7 @@ class SearchCallback(tune.Callback):  # type: ignore[misc]
     ) -> None:
         """An epoch ended."""
         if "epoch" in result and not ENDS & result.keys():
-            report = EpochReport(**{name: result[name] for name in REPORT_FIELDS})
+            report = EpochMetrics(**{name: result[name] for name in REPORT_FIELDS})
             with self._halted.noted():
                 self._search.epoch_ended(trial.config["number"], report)
 
