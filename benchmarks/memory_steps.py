@@ -96,10 +96,10 @@ def trained(work: Path) -> Iterator[str]:
     tagger = trial.new_tagger(settings, data)
     yield "tagger"
     lengths = {name: split.lengths.tolist() for name, split in data.train.items()}
-    source = curriculum.Material(lengths, settings.batch_size, settings.batching, settings.seed)
+    source = curriculum.BatchSource(lengths, settings.batch_size, settings.batching, settings.seed)
     stage = curriculum.stages(settings.regime, settings.main, settings.auxiliaries, source)[-1]
     batches = islice(next(stage.epochs()), updates)
-    loop.train_epoch(tagger, batches, data.train, settings, settings.learning_rate, ("memory",), lambda: None)
+    loop.train_epoch(tagger, batches, data.train, settings, settings.learning_rate, ("memory",))
     yield "after training"
     loop.score(tagger, data.dev[settings.main], settings.main)
     yield "after scoring"

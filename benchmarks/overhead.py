@@ -27,7 +27,7 @@ from munchray.settings import load_job
 from munchray.settings.training import TrialSettings
 from munchray.tagging.scoring import SpanCounts
 from munchray.training.events import TrialAssignment
-from munchray.training.trial_results import EpochReport, StageResult, TrialResult, read_epochs, write_result
+from munchray.training.trial_results import EpochMetrics, StageResult, TrialResult, read_epochs, write_result
 
 AT_ONCE = 2
 SIDES = ("Tune alone", "Tune alone, processes reused", "munchray random", "munchray tpe", "munchray order_gp")
@@ -170,7 +170,7 @@ def formula(config: Mapping[str, Any]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "settings.json").write_text(settings.model_dump_json(), encoding="utf-8")
     write_result(folder, TrialResult({settings.main: counts}, [], stages, stages[-1].updates, 0.0, "formula"))
-    reported = dict.fromkeys(EpochReport.__dataclass_fields__, 0.0)
+    reported = dict.fromkeys(EpochMetrics.__dataclass_fields__, 0.0)
     tune.report({**reported, "stage_name": "", "epoch": 1, "updates": 1, "dev_f1": value})
     tune.report({"finished": True})
 
@@ -199,7 +199,7 @@ class FirstTrial(Warnings):
 
     at = 0.0
 
-    def epoch_ended(self, trial: TrialAssignment, report: EpochReport) -> None:
+    def epoch_ended(self, trial: TrialAssignment, report: EpochMetrics) -> None:
         """The first one counts."""
         self.at = self.at or time.time()
 

@@ -36,7 +36,7 @@ from munchray.tracking import mlflow_client, run_writer
 from munchray.tracking.mlflow_logger import MLflowLogger
 from munchray.training.events import TrialAssignment
 from munchray.training.trial_results import (
-    EpochReport,
+    EpochMetrics,
     StageResult,
     TrialResult,
     append_epoch,
@@ -130,7 +130,7 @@ class Simulation:
         self._stages: dict[Stage, float] = {}  # when each is, or will be, trained
         self._scores: dict[Stage, float] = {}
         self._running: dict[int, TrialAssignment] = {}
-        self._events: list[tuple[float, int, int, EpochReport | None]] = []
+        self._events: list[tuple[float, int, int, EpochMetrics | None]] = []
         self._sequence = itertools.count()  # of equal times the first
         self._spent = Spent()
 
@@ -198,10 +198,10 @@ class Simulation:
             self._stages[stage] = at
         self._at(at, trial.number, None)
 
-    def _at(self, moment: float, number: int, report: EpochReport | None) -> None:
+    def _at(self, moment: float, number: int, report: EpochMetrics | None) -> None:
         heapq.heappush(self._events, (moment, next(self._sequence), number, report))
 
-    def _happen(self, search: OpenSearch, now: float, number: int, report: EpochReport | None) -> int:
+    def _happen(self, search: OpenSearch, now: float, number: int, report: EpochMetrics | None) -> int:
         """One report, or the end of a trial: then 1."""
         trial = self._running[number]
         if report is not None:
@@ -239,9 +239,9 @@ class Simulation:
         before = self._scores[rate, order[:-1]] if len(order) > 1 else 60.0
         return self._scores.setdefault(stage, before + 1.0 + luck)
 
-    def _report(self, epoch: int, stage: int, step: int, updates: int, seconds: float) -> EpochReport:
+    def _report(self, epoch: int, stage: int, step: int, updates: int, seconds: float) -> EpochMetrics:
         score = 60.0 + stage + float(self._rng.normal(0.0, 0.5))
-        return EpochReport(epoch, stage, "", step, updates, 0.1, 1.0, score, score, score, 4000.0, 0.0, seconds)
+        return EpochMetrics(epoch, stage, "", step, updates, 0.1, 1.0, score, score, score, 4000.0, 0.0, seconds)
 
     def _flush(self, logger: MLflowLogger) -> None:
         with self._spent.on("MLflow"):

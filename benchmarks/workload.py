@@ -156,9 +156,7 @@ class Training:
         """Train the next epoch, or its first updates."""
         number, batches = next(self._epochs)
         rate, scope = self.settings.learning_rate, ("benchmark", number)
-        return loop.train_epoch(
-            self.tagger, batches[: self._updates], self.data.train, self.settings, rate, scope, _tick
-        )
+        return loop.train_epoch(self.tagger, batches[: self._updates], self.data.train, self.settings, rate, scope)
 
     def tokens_per_second(self) -> float:
         """The same, as a contender."""
@@ -171,8 +169,4 @@ def _columns(sentence: Sentence) -> str:
 
 
 def _hush(line: str) -> None:
-    pass
-
-
-def _tick() -> None:
     pass

@@ -2,7 +2,7 @@
 
     python docs/screenshots.py [--chromium /usr/bin/chromium] [--work DIR]
 
-Chromium is driven over its debugging protocol. A search that is done in ``--work`` is shown as it is.
+Chromium is driven over its debugging protocol. A finished search in ``--work`` is reused.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from PIL import Image
 ROOT = Path(__file__).resolve().parents[1]
 IMAGES = ROOT / "docs" / "images"
 NAME = "quickstart"
-SETTINGS = {  # of the quickstart, made small: the pictures show what there is to see, not what is good
+SETTINGS = {  # a small quickstart: the pictures show the interface, not good scores
     "trials": 8,
     "hidden_size": 32,
     "locked_dropout": 0.1,
@@ -41,16 +41,16 @@ SETTINGS = {  # of the quickstart, made small: the pictures show what there is t
     "embeddings": "[{train: {characters: forward, hidden_size: 24, epochs: 2}}, {train: {subwords: 16}}]",
 }
 SIZE = (1500, 780)
-COLOURS = 128  # of a picture: a page has few, and the file is a third
+COLOURS = 128  # per picture: enough for a page, and a third of the file size
 COLUMNS = (
     *("metrics.`final_dev_f1`", "params.`learning_rate`", "params.`order`"),
-    *(f"params.`place.sample-{name}`" for name in ("chemical-1", "disease-2", "gene-1", "species-1")),
+    *(f"params.`position.sample-{name}`" for name in ("chemical-1", "disease-2", "gene-1", "species-1")),
 )
-LONGEST = 120.0  # seconds that a page may take on a busy machine
+TIMEOUT_S = 120.0  # for one page, on a busy machine
 
 
 def main() -> None:
-    """Serve, search, look."""
+    """Start the server, run the search, take the screenshots."""
     options = _parser().parse_args()
     with TemporaryDirectory() as aside:
         work = (options.work or Path(aside)).resolve()
@@ -63,7 +63,7 @@ def main() -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python docs/screenshots.py", description=__doc__)
     parser.add_argument("--chromium", default="chromium", help="the browser (default: chromium)")
-    parser.add_argument("--work", type=Path, help="where search and MLflow store lie (default: nowhere for long)")
+    parser.add_argument("--work", type=Path, help="folder of the search and the MLflow store (default: temporary)")
     return parser
 
 
@@ -86,8 +86,8 @@ def _server(work: Path) -> Iterator[str]:
 
 
 def _wait_until_healthy(address: str) -> None:
-    end = time.monotonic() + 2 * LONGEST
-    while time.monotonic() < end:
+    deadline = time.monotonic() + 2 * TIMEOUT_S
+    while time.monotonic() < deadline:
         with contextlib.suppress(OSError), urllib.request.urlopen(address, timeout=5):
             return
         time.sleep(0.5)
@@ -97,7 +97,7 @@ def _wait_until_healthy(address: str) -> None:
 def _search(work: Path, address: str) -> None:
     settings = {**SETTINGS, "storage": work / "runs", "tracking_uri": address}
     overrides = [word for key, value in settings.items() for word in ("--set", f"{key}={value}")]
-    for command in ("search", "sync"):  # the second for a store that is new to a search that is done
+    for command in ("search", "sync"):  # sync, for a finished search whose store is new
         job = str(ROOT / "jobs" / f"{NAME}.yaml")
         subprocess.run([sys.executable, "-m", "munchray", command, job, *overrides], cwd=work, check=True)
 
@@ -106,7 +106,7 @@ class Page:
     """A page of a browser.
 
     Args:
-        socket: of its debugging protocol.
+        socket: the connection of its debugging protocol.
     """
 
     def __init__(self, socket: aiohttp.ClientWebSocketResponse) -> None:
@@ -114,7 +114,7 @@ class Page:
         self._calls = 0
 
     async def call(self, method: str, **params: Any) -> dict[str, Any]:
-        """One command and its answer; events are passed over."""
+        """Send a command and return its answer; events are skipped."""
         self._calls += 1
         await self._socket.send_json({"id": self._calls, "method": method, "params": params})
         while True:
@@ -123,21 +123,21 @@ class Page:
                 return dict(answer.get("result", {}))
 
     async def run(self, script: str) -> Any:
-        """The value of a JavaScript expression."""
+        """Evaluate a JavaScript expression."""
         answer = await self.call("Runtime.evaluate", expression=script, returnByValue=True, awaitPromise=True)
         return answer.get("result", {}).get("value")
 
     async def until(self, condition: str) -> None:
         """Wait until a JavaScript expression is true."""
-        end = time.monotonic() + LONGEST
+        deadline = time.monotonic() + TIMEOUT_S
         while not await self.run(f"Boolean({condition})"):
-            if time.monotonic() > end:
-                raise SystemExit(f"the page never showed: {condition}")
+            if time.monotonic() > deadline:
+                raise SystemExit(f"timed out waiting for: {condition}")
             await asyncio.sleep(0.5)
 
     async def picture(self, name: str) -> None:
-        """Keep what is seen in docs/images."""
-        await asyncio.sleep(3)  # charts and fonts settle
+        """Save a screenshot in docs/images."""
+        await asyncio.sleep(3)  # until charts and fonts are rendered
         data = base64.b64decode((await self.call("Page.captureScreenshot", format="png"))["data"])
         IMAGES.mkdir(exist_ok=True)
         small = Image.open(io.BytesIO(data)).convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE)
@@ -147,7 +147,7 @@ class Page:
 
 @contextlib.asynccontextmanager
 async def _browser(chromium: str) -> Any:
-    """A headless Chromium with one page, which ends with the block."""
+    """A headless Chromium with one page, terminated at the end of the block."""
     with TemporaryDirectory() as profile:
         flags = ["--headless=new", "--no-sandbox", "--disable-gpu", "--remote-debugging-port=0", "--hide-scrollbars"]
         flags += [f"--user-data-dir={profile}", f"--window-size={SIZE[0]},{SIZE[1]}", "about:blank"]
@@ -162,13 +162,13 @@ async def _browser(chromium: str) -> Any:
         finally:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
-            await asyncio.sleep(1)  # until nobody writes to the profile any more
+            await asyncio.sleep(1)  # until its processes have stopped writing to the profile
 
 
 async def _debugging_port(profile: Path) -> int:
-    path, end = profile / "DevToolsActivePort", time.monotonic() + LONGEST
+    path, deadline = profile / "DevToolsActivePort", time.monotonic() + TIMEOUT_S
     while not (path.exists() and path.read_text()):
-        if time.monotonic() > end:
+        if time.monotonic() > deadline:
             raise SystemExit("Chromium did not start")
         await asyncio.sleep(0.2)
     return int(path.read_text().split()[0])
@@ -185,19 +185,19 @@ async def _take(chromium: str, address: str) -> None:
         await asyncio.sleep(3)  # it writes its state once more
         await page.run(_prepared(experiment, parent))
         for name, path, shown in _views(experiment, parent, best):
-            await page.call("Page.navigate", url="about:blank")  # a page that is open keeps its state
+            await page.call("Page.navigate", url="about:blank")  # an open page keeps its state
             await page.call("Page.navigate", url=f"{address}/#{path}")
             await page.until(shown)
             await page.picture(name)
 
 
 def _state_key(experiment: str) -> str:
-    """Under which MLflow's page of an experiment keeps what it shows."""
+    """The key in local storage of the view state of MLflow's experiment page."""
     return f'MLflowLocalStorage-1.1-ExperimentPage-["{experiment}"]-ReactComponentState'
 
 
 def _prepared(experiment: str, parent: str) -> str:
-    """A script for what a reader would click: close the assistant, open the search, choose columns."""
+    """A script that replaces clicks: close the assistant, expand the search, select columns."""
     shown = {"selectedColumns": COLUMNS, "runsExpanded": {parent: True}}
     return f"""(() => {{
         const key = {json.dumps(_state_key(experiment))};
@@ -210,7 +210,7 @@ def _prepared(experiment: str, parent: str) -> str:
 
 
 def _views(experiment: str, parent: str, best: str) -> Sequence[tuple[str, str, str]]:
-    """Name, address and what must be on the page."""
+    """Name, address, and the condition to wait for."""
     by_score = urllib.parse.urlencode({"orderByKey": "metrics.`final_dev_f1`", "orderByAsc": "false"})
     runs = f"/experiments/{experiment}/runs"
     last, charts = "document.body.innerText.includes('0007 ')", "document.querySelectorAll('.js-plotly-plot').length"
@@ -224,7 +224,7 @@ def _views(experiment: str, parent: str, best: str) -> Sequence[tuple[str, str, 
 
 
 def _runs(address: str) -> tuple[str, str, str]:
-    """The experiment of the search, its run, and that of its best trial."""
+    """Ids of the experiment, of the search's run, and of the best trial's run."""
     from mlflow.tracking import MlflowClient
 
     client = MlflowClient(address)

@@ -33,6 +33,8 @@ REPORT = "report.html"
 def load_job(path: str | Path, /, **changes: Any) -> Job:
     """Read and check a job file and its search space.
 
+    A job that is only trained needs no search space.
+
     Args:
         path: of the job file.
         changes: keys of the job with other values, such as ``trials=6``; nested ones with dots, as in
@@ -69,6 +71,9 @@ def search(
     from munchray.tuning.run import run_search
 
     job, progress = _loaded(job), progress or default_progress()
+    if job.search_space.is_empty:
+        expected = "a search_space that varies something, such as {learning_rate: [0.1, 0.05]}"
+        raise InputError(Problem(f"job {job.name}", "nothing varies, so there is nothing to search", expected))
     with progress.task("reading corpora"):
         inputs = read_inputs(job)
     run_search(
@@ -105,7 +110,7 @@ def train(job: Job | str | Path, *, progress: Progress | None = None) -> TrainRe
     """
     from munchray.tuning.single import train_once
 
-    job = _loaded(job)
+    job = _loaded(job, search=False)
     folder, result = train_once(job, progress or default_progress())
     return TrainResult(job, folder, result)
 
@@ -254,9 +259,9 @@ class SearchResult:
         Raises:
             InputError: the trials do not allow this figure.
         """
-        from munchray.report.figures import drawn
+        from munchray.report.figures import draw_all
 
-        figures = drawn(self.trials)
+        figures = draw_all(self.trials)
         if kind not in figures:
             expected = f"one of {', '.join(figures)}" if figures else "finished trials"
             raise InputError(Problem("plot", f"no figure '{kind}' of these trials", expected))
@@ -336,8 +341,10 @@ def html_report(job: Job, inputs: Inputs | None = None) -> str:
     return render(job, open_data)
 
 
-def _loaded(job: Job | str | Path) -> Job:
-    return load_job(job) if isinstance(job, str | Path) else job
+def _loaded(job: Job | str | Path, *, search: bool = True) -> Job:
+    from munchray import settings
+
+    return settings.load_job(Path(job), search=search) if isinstance(job, str | Path) else job
 
 
 def _opened(trained: TrainedModel) -> Model:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from munchray.files import write_json
 from munchray.tagging.scoring import SpanCounts
-from munchray.training.trial_results import EpochReport, TrialResult, write_epochs, write_result
+from munchray.training.trial_results import EpochMetrics, TrialResult, write_epochs, write_result
 from munchray.tuning.folder import search_folder, trial_folder
 from munchray.tuning.study import Study
 
@@ -29,7 +29,7 @@ def write_trial(folder, settings, dev_f1, corpora=None, updates=9):
     """What a finished trial leaves, except for weights."""
     folder.mkdir(parents=True)
     write_json(folder / "settings.json", settings.model_dump(mode="json"))
-    write_epochs(folder, [EpochReport(1, 1, "s", 1, 9, 0.1, 1.0, 0.0, 0.0, 0.0, 700.0, 0.0, 1.0)])
+    write_epochs(folder, [EpochMetrics(1, 1, "s", 1, 9, 0.1, 1.0, 0.0, 0.0, 0.0, 700.0, 0.0, 1.0)])
     dev = {corpus: counts_of(dev_f1) for corpus in corpora or [settings.main]} if dev_f1 is not None else {}
     write_result(folder, TrialResult(dev, list(dev.values())[:1], [], updates, 1.5, "digest"))
 

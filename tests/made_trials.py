@@ -7,7 +7,7 @@ UPDATES = 100  # of a stage
 
 
 def made_trial(number, order, score, stages=(), reused=0, **values):
-    """A trial of `order`; `stages` are the dev F1 of its beginnings and of itself, the first `reused` taken over."""
+    """A trial of `order`; `stages` are the dev F1 of its prefixes and of itself, the first `reused` are reused."""
     values = {"learning_rate": 0.1, **values}
     results = tuple(
         StageResult(tuple(order[:length]), f1, UPDATES * length, reused=length <= reused)

@@ -35,13 +35,13 @@ class SmallModel:
     folder: Path
 
 
-def train_and_export(place: Path) -> SmallModel:
-    """Into `place`, a folder of the test session."""
-    (place / "small.yaml").write_text(JOB)
-    job = load_job(place / "small.yaml", [f"storage={place / 'runs'}"])
+def train_and_export(folder: Path) -> SmallModel:
+    """Into `folder`, a folder of the test session."""
+    (folder / "small.yaml").write_text(JOB)
+    job = load_job(folder / "small.yaml", [f"storage={folder / 'runs'}"])
     data = prepare(job, lambda line: None)
     settings = job.first_trial()
     use_threads(1)
-    run_trial(settings, data.open(settings), place / "trial")
-    export_model(place / "trial" / "model", open_embedders(job, lambda line: None), {}, place / "exported")
-    return SmallModel(job, data, place / "trial", place / "exported")
+    run_trial(settings, data.open(settings), folder / "trial")
+    export_model(folder / "trial" / "model", open_embedders(job, lambda line: None), {}, folder / "exported")
+    return SmallModel(job, data, folder / "trial", folder / "exported")

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import munchray as mr
+from munchray import settings
 from munchray.corpora.samples import generate
 
 ROOT = Path(__file__).parents[1]
@@ -83,6 +84,21 @@ def test_train_needs_no_search_and_its_model_tags(folder):
     assert len(trained.model().tag([["Fever", "was", "seen"]])[0]) == 3
     again = mr.train(folder / "tiny.yaml", progress=mr.Progress())
     assert again.result.weights_digest == trained.result.weights_digest
+
+
+def test_a_job_without_a_search_space_trains_and_is_not_searched(folder, tmp_path):
+    text = (folder / "tiny.yaml").read_text()
+    space = "search_space:\n  order: {of: auxiliaries, length: {min: 1}}\n"
+    (tmp_path / "alone.yaml").write_text(text.replace(space, ""))
+    job = mr.load_job(tmp_path / "alone.yaml", regime="single_task")
+    assert mr.train(job, progress=mr.Progress()).result.updates > 0
+    with pytest.raises(mr.InputError, match="nothing varies, so there is nothing to search"):
+        mr.search(job)
+
+
+def test_a_space_of_orders_keeps_no_regime_from_being_trained(folder):
+    job = settings.load_job(folder / "tiny.yaml", ["regime=single_task"], search=False)
+    assert mr.train(job, progress=mr.Progress()).result.stages[0].auxiliaries == ()
 
 
 @pytest.mark.slow

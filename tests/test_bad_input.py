@@ -1,4 +1,4 @@
-"""Every mistake that issue 2 lists, made through the real command: one clear error, exit code 2, nothing written."""
+"""Invalid input through the real commands: one clear error, exit code 2, no files written."""
 
 import gzip
 import shutil
@@ -173,7 +173,7 @@ def test_all_mistakes_of_the_job_file_come_at_once_and_so_do_those_of_corpora_em
             b"a\tB-D\n" + b"b\tO\n" * 9999,
             [":1: a sentence of 10,000 tokens begins here; expected at most 2,000 tokens"],
         ),
-        (b"a\tO\nb\tO\n", ["mine/train: no entity in it"]),
+        (b"a\tO\nb\tO\n", ["mine/train: no entities"]),
     ],
     ids=["empty file", "blank lines", "one column", "no IOB tag", "not UTF-8", "10,000 tokens", "no entity"],
 )
@@ -234,7 +234,7 @@ def test_a_truncated_feature_store_is_made_again_and_never_used(project):
 
 
 def test_a_storage_folder_that_cannot_be_written_is_refused(project):
-    (project / "runs").write_text("a file in its place")
+    (project / "runs").write_text("a file instead")
     has(refused(project, "job.yaml"), f"job job: storage is {project}/runs, but {project}/runs is a file")
     has(
         refused(project, "job.yaml", "--set", "storage=gs://bucket/runs"),
@@ -319,7 +319,7 @@ def test_more_than_the_cluster_has_is_refused_before_anything_is_computed(projec
     settings = ["concurrent_trials=4096", "resources_per_trial.gpu=64"]
     call = [sys.executable, "-c", TWO_SEARCHES, *settings]
     done = subprocess.run(call, capture_output=True, text=True, cwd=project, timeout=400)
-    has(done.stdout, "2 error: job job: concurrent_trials is 4096, but the nodes have room for", "at most")
+    has(done.stdout, "2 error: job job: concurrent_trials is 4096, but the nodes have capacity for", "at most")
     has(done.stdout, "2 error: job job: resources_per_trial asks for", "64 GPUs, which no node has")
     assert files_under(project) == before
 

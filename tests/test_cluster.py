@@ -1,4 +1,4 @@
-"""Searches on real Ray clusters of several nodes: looked at before, followed while nodes come and go."""
+"""Searches on real Ray clusters of several nodes: preflight checks, results, access."""
 
 import json
 import subprocess
@@ -31,7 +31,7 @@ def job_file(tmp_path):
     return tiny_job(tmp_path)
 
 
-def test_a_search_runs_on_every_node_and_gives_what_one_machine_gives(cluster, job_file, network):
+def test_a_search_on_every_node_gives_the_weights_of_one_machine(cluster, job_file, network):
     long = ["--set", "max_epochs=20"]  # enough for the second node to come before the first has done all
     env = {**cluster.env, "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "0"}  # for `trained_at`
     done = searched(job_file, env, cluster.address, *long, host=cluster.head)
@@ -65,7 +65,7 @@ def trained_at(job_file):
     return {json.loads(line)["node_ip"] for path in told for line in path.read_text().splitlines()}
 
 
-def test_a_node_that_does_not_see_the_storage_is_named_before_any_trial(cluster, job_file):
+def test_a_node_without_the_storage_is_named_before_any_trial(cluster, job_file):
     runs = job_file.parent / "runs"
     runs.mkdir()
     blind = cluster.add(hide=runs)
@@ -75,13 +75,13 @@ def test_a_node_that_does_not_see_the_storage_is_named_before_any_trial(cluster,
         cluster.kill(blind)
     assert done.returncode == 2
     assert f"{runs} is another folder there" in done.stderr
-    assert "all nodes mount at the same place" in done.stderr
+    assert "all nodes mount at the same path" in done.stderr
     assert not (runs / "tiny").exists()
     time.sleep(3)  # until the cluster knows that the node is gone
 
 
 @pytest.mark.parametrize(("token", "says"), [("", "token"), ("0" * 64, "token")])
-def test_without_the_clusters_token_nobody_gets_in(cluster, job_file, token, says):
+def test_without_the_clusters_token_access_is_denied(cluster, job_file, token, says):
     env = {**cluster.env, "RAY_AUTH_TOKEN": token, "HOME": str(job_file.parent)}
     done = searched(job_file, env, cluster.address, host=cluster.head)
     assert done.returncode == 2, done.stderr
@@ -89,9 +89,9 @@ def test_without_the_clusters_token_nobody_gets_in(cluster, job_file, token, say
     assert "Traceback" not in done.stderr
 
 
-def test_addresses_where_no_cluster_is(job_file):
+def test_addresses_without_a_cluster_are_refused(job_file):
     for address, says in (
-        ("127.0.0.1:1", "no Ray cluster"),
+        ("127.0.0.1:1", "cannot join a Ray cluster"),
         ("ray://127.0.0.1:10001", "Ray Client"),
         ("http://127.0.0.1:1", "dashboard"),
     ):
@@ -102,7 +102,7 @@ def test_addresses_where_no_cluster_is(job_file):
         assert "Traceback" not in done.stderr
 
 
-def test_without_an_address_a_ray_that_somebody_started_here_is_left_alone():
+def test_without_an_address_a_running_ray_is_not_joined():
     from ray.cluster_utils import Cluster as RaysOwn
 
     code = "import ray; from munchray.cluster.nodes import connect; connect(None)"

@@ -19,10 +19,10 @@ def first_epochs(stage, count=1):
 
 
 def trace(regime, auxiliaries, epochs=1, **kwargs):
-    """One text a stage: the corpora of each batch, ``*`` where the batch counts."""
+    """One string per stage: the corpora of each batch, ``*`` where the batch counts toward convergence."""
     return [
         " ".join(
-            "".join(corpus for corpus, _ in batch.sentences) + "*" * batch.counts
+            "".join(corpus for corpus, _ in batch.sentences) + "*" * batch.counts_toward_convergence
             for epoch in first_epochs(stage, epochs)
             for batch in epoch
         )

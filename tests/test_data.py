@@ -1,4 +1,4 @@
-"""What a trial opens: the same sentences, tags and features that the driver prepared, or a refusal."""
+"""Data of a trial: the sentences, tags and features that the driver prepared, or an error."""
 
 import numpy as np
 import pytest
@@ -43,14 +43,14 @@ def silent(line):
     pass
 
 
-def test_a_trial_sees_the_corpora_as_they_are_and_one_row_of_features_a_token(corpora):
+def test_a_trial_gets_the_corpora_and_one_row_of_features_per_token(corpora):
     job = job_of(corpora)
     spec = prepare(job, silent)
     data = spec.open(job.first_trial())
     sentences = load_split(spec.sources["mine"], "train")
     split = data.train["mine"]
     assert data.dev["mine"].tags == [s.tags for s in load_split(spec.sources["mine"], "dev")]
-    assert split.tags == (), "nothing scores the training split, so nobody keeps its tags"
+    assert split.tags == (), "the training split is not scored, so its tags are not kept"
     assert split.lengths.tolist() == [len(s.tokens) for s in sentences]
     names = data.tag_sets["mine"]
     assert [names[i] for i in split.tag_ids] == [tag for s in sentences for tag in iob2_to_iobes(s.tags)]
@@ -102,7 +102,7 @@ def test_the_same_text_under_other_tags_shares_its_features(corpora):
     assert len(units) == 2  # train of both, dev of main
 
 
-def test_train_and_dev_are_one_split_after_the_other_and_an_auxiliary_gives_train_alone(corpora):
+def test_train_and_dev_are_concatenated_for_main_alone(corpora):
     job = job_of(corpora)
     spec = prepare(job, silent)
     apart = spec.open(job.first_trial())
@@ -114,20 +114,20 @@ def test_train_and_dev_are_one_split_after_the_other_and_an_auxiliary_gives_trai
     sentences, positions = np.array([7, 0, 11, 5, 6]), np.array([0, 1, 2, 2, 0])  # of the second split, the first, ...
     found = joined.features.tokens(sentences, positions)
     for row, sentence, position in zip(found, sentences, positions, strict=True):
-        split, place = (train, sentence) if sentence < 6 else (dev, sentence - 6)
-        assert (row == split.features.tokens(np.array([place]), np.array([position]))[0]).all()
+        split, index = (train, sentence) if sentence < 6 else (dev, sentence - 6)
+        assert (row == split.features.tokens(np.array([index]), np.array([position]))[0]).all()
     assert both.train["other"].lengths.tolist() == apart.train["other"].lengths.tolist()
     assert both.fingerprints == apart.fingerprints
 
 
-def test_test_is_opened_only_where_it_was_asked_for_and_must_be_what_it_was(corpora):
+def test_the_test_split_is_opened_on_request_and_must_be_unchanged(corpora):
     job = job_of(corpora, "stack", "max_sentences={train: 2, dev: 3}")
     searched, final = prepare(job, silent), prepare(job, silent, read_inputs(job, tests=["mine"]))
     assert searched.tests == {}
     assert set(final.tests) == {"mine"}
     assert final.fingerprint() == searched.fingerprint()  # what is trained does not depend on test
     split = final.open_test("mine")
-    assert split.tags == [s.tags for s in load_split(final.sources["mine"], "test")]  # whole, whatever the limits
+    assert split.tags == [s.tags for s in load_split(final.sources["mine"], "test")]  # not truncated
     path = corpora / "mine" / "test.tsv"
     path.write_text(path.read_text().replace("Ann\tO", "Ann\tB-X", 1))
     with pytest.raises(WorkError, match="the test split of mine changed"):

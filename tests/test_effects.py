@@ -1,4 +1,4 @@
-"""Planted effects are found again within their intervals, and what the trials cannot tell is said to be unknown."""
+"""Effects of order: planted effects lie within their intervals, and unidentified ones are reported as unknown."""
 
 import random
 from itertools import permutations
@@ -8,14 +8,14 @@ import pytest
 from made_trials import made_trial
 from scipy.stats import spearmanr
 
-from munchray.report.effects import order_evidence
+from munchray.report.effects import order_effects
 
 NAMES = ("a", "b", "c", "d")
-QUESTIONS = ["presence", "position", "first", "last", "before", "beside", "sorted"]
+KINDS = ["presence", "position", "first", "last", "before", "beside", "sorted"]
 
 
 def searched(score, trials=30, seed=0, length=4, noise=0.5, stack=True):
-    """Random orders at two learning rates; what two share is trained once, and a stage hands on half of its luck."""
+    """Random orders at two learning rates; shared prefixes are trained once, and a stage inherits half of the noise."""
     draw = random.Random(seed)
     luck = {((), rate): 0.0 for rate in (0.1, 0.05)}
 
@@ -32,9 +32,12 @@ def searched(score, trials=30, seed=0, length=4, noise=0.5, stack=True):
     return made
 
 
-def effects(trials, question):
-    (answer,) = (answer for answer in order_evidence(trials).answers if answer.question == question)
-    return {effect.of: effect for effect in answer.effects}
+def estimates(trials, kind):
+    return next(each for each in order_effects(trials).kinds if each.kind == kind)
+
+
+def effects(trials, kind):
+    return {effect.of: effect for effect in estimates(trials, kind).effects}
 
 
 def last_is_a(order):
@@ -57,7 +60,7 @@ def ascending(order):
 
 
 @pytest.mark.parametrize("stack", [True, False])
-def test_two_points_of_the_last_auxiliary_are_found_and_nothing_of_the_others(stack):
+def test_an_effect_of_the_last_auxiliary_is_found_and_none_of_the_others(stack):
     found = effects(searched(last_is_a, stack=stack), "last")
     assert found["a"].low <= 2.0 <= found["a"].high
     assert found["a"].low > 0
@@ -80,12 +83,14 @@ def test_what_was_planted_is_within_its_interval(question, score, of, truth):
     assert found.low * found.high > 0
 
 
-def test_moving_one_to_the_end_is_worth_the_whole_way_whatever_that_costs_the_others():
+def test_a_position_effect_is_that_of_moving_from_first_to_last():
     found = effects(
         searched(lambda order: order.index("a") / 3 if "a" in order else 0, stack=False, noise=0.1), "position"
     )
     assert found["a"].points == pytest.approx(1.0, abs=0.15)
-    assert found["b"].points == pytest.approx(-1 / 3, abs=0.15)  # b to the end brings a, or another, one place forward
+    assert found["b"].points == pytest.approx(
+        -1 / 3, abs=0.15
+    )  # b to the end brings a, or another, one position forward
 
 
 def test_a_continuous_rate_with_an_optimum_does_not_hide_the_order():
@@ -107,37 +112,36 @@ def test_intervals_cover_the_truth_about_as_often_as_they_say():
     assert 0.91 <= mean(covered) <= 0.995
 
 
-def test_too_few_trials_are_said_to_be_too_few():
-    evidence = order_evidence(searched(last_is_a, trials=4, stack=False))
-    assert [answer.question for answer in evidence.answers] == QUESTIONS
-    assert [answer.effects for answer in evidence.answers] == [()] * 7
-    assert evidence.answers[3].reason.startswith("too few trials: 4 trainings from 4 beginnings for ")
-    assert evidence.answers[3].unknown == NAMES
-    assert order_evidence([]).answers[0].reason == "too few trials: 0 trainings from 0 beginnings for 0 unknowns"
+def test_too_few_trials_give_a_reason_instead_of_effects():
+    found = order_effects(searched(last_is_a, trials=4, stack=False))
+    assert [each.kind for each in found.kinds] == KINDS
+    assert [each.effects for each in found.kinds] == [()] * 7
+    assert found.kinds[3].reason.startswith("too few trials: 4 trainings in 4 groups for ")
+    assert found.kinds[3].unknown == NAMES
+    assert order_effects([]).kinds[0].reason == "too few trials: 0 trainings in 0 groups for 0 unknowns"
 
 
 def test_what_no_order_varied_is_unknown():
-    evidence = order_evidence(searched(last_is_a, stack=False))
-    presence, *_, single = evidence.answers
-    assert presence.reason == "the orders tried differ too little to tell"  # all have all four
-    assert single.reason == "no order is of auxiliaries that were each trained alone"
+    found = order_effects(searched(last_is_a, stack=False))
+    presence, *_, single = found.kinds
+    assert presence.reason == "the orders tried vary too little"  # all have all four
+    assert single.reason == "no order consists of auxiliaries that were each trained alone"
 
 
-def test_which_is_first_is_unknown_where_each_was_trained_first_but_once():
+def test_first_effects_are_unknown_where_each_first_stage_was_trained_once():
     trials = [trial for trial in searched(last_is_a, trials=60) if trial.learning_rate == 0.1]
-    first = next(answer for answer in order_evidence(trials).answers if answer.question == "first")
-    assert (first.effects, first.unknown) == ((), NAMES)  # was it the auxiliary, or luck in that one stage?
+    first = estimates(trials, "first")
+    assert (first.effects, first.unknown) == ((), NAMES)  # auxiliary and stage noise are confounded
 
 
 def test_an_auxiliary_that_only_one_trial_had_last_is_unknown():
     orders = [order for order in permutations(NAMES) if order[-1] in "ab"][:11]
     trials = [made_trial(n, order, 60 + n % 3 / 10) for n, order in enumerate([*orders, ("a", "b", "d", "c")])]
-    (answer,) = (answer for answer in order_evidence(trials).answers if answer.question == "last")
-    assert "c" in answer.unknown
+    assert "c" in estimates(trials, "last").unknown
 
 
-def test_a_beginning_that_trials_share_counts_once():
+def test_a_shared_prefix_counts_once():
     trials = searched(last_is_a, trials=30)
-    evidence = order_evidence(trials)
+    found = order_effects(trials)
     seen = {(trial.order[:length], trial.learning_rate) for trial in trials for length in (1, 2, 3)}
-    assert (evidence.trials, evidence.beginnings) == (30, len(seen))
+    assert (found.trials, found.prefixes) == (30, len(seen))

@@ -1,4 +1,4 @@
-"""The test split: scored after training, with the counts of every sentence, once."""
+"""Evaluation on the test split: counts of every sentence, once per model."""
 
 import dataclasses
 import shutil
@@ -15,7 +15,7 @@ from munchray.training.inputs import prepare, read_inputs
 
 @pytest.fixture
 def trial(small_model, tmp_path):
-    """A trained model that nobody has scored."""
+    """A trained model that has not been scored."""
     return shutil.copytree(small_model.trial, tmp_path / "trial")
 
 
@@ -47,7 +47,7 @@ def test_a_model_is_scored_once_and_never_on_another_split(small_model, trial, d
         score_test(trial, settings, other, "cpu")
 
 
-def test_what_was_not_scored_has_no_score(trial):
+def test_a_model_that_was_not_scored_has_no_score(trial):
     with pytest.raises(WorkError, match="has not been scored on test"):
         read_test(trial)
 

@@ -109,7 +109,7 @@ def test_words_follow_the_spread(job):
     assert "trial 0000 and single_task can be told apart, trial 0000 is better: +10.00 (95 % interval" in apart
     assert "P(trial 0000 > single_task) = 1.00" in apart
     (pair,) = [p for p in report.pairs if (p.a, p.b) == ("trial 0000", "single_task")]
-    assert pair.told_apart
+    assert pair.is_significant
     assert pair.p_holm >= pair.across.p
 
 
@@ -141,8 +141,8 @@ def test_a_baseline_of_fixed_length_makes_as_many_updates(tmp_path, schedule, st
     store = shelf_of(job)
     finish_all(plan, store, updates=lambda s: 90 if told and s.regime == "single_task" else 300)
     report = make_report(plan, store)
-    assert ("Beware: trial 0000 made 300 updates and single_task 90" in report.verdicts[0]) == told
-    assert "Beware" not in report.verdicts[1]
+    assert ("Note: trial 0000 made 300 updates and single_task 90" in report.verdicts[0]) == told
+    assert "Note:" not in report.verdicts[1]
     assert [finalist.updates for finalist in report.finalists] == [300, 90 if told else 300, 300]
 
 
@@ -151,7 +151,7 @@ def test_one_seed_is_said_to_show_no_spread(job):
     report, _ = finalized(job, make_plan(job, 2, 1, []), lambda s: 60.0, lambda s: 50.0)
     assert report.finalists[0].test.sd is None
     assert all("one seed, which shows no spread" in verdict for verdict in report.verdicts)
-    assert not any(pair.told_apart for pair in report.pairs)
+    assert not any(pair.is_significant for pair in report.pairs)
     assert report.as_json()["pairs"][0]["p_holm"] is None
 
 

@@ -1,4 +1,4 @@
-"""The page of a search, made from a real one; the judge of its numbers is the trial's own result."""
+"""The HTML report of a real search; its numbers are compared with the trial's own result."""
 
 import html.parser
 import json
@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from munchray.cli.app import app
 from munchray.errors import InputError, WorkError
-from munchray.report.html import Piece, html_report, pieces
+from munchray.report.html import Segment, html_report, segments
 from munchray.report.span_errors import span_errors
 from munchray.settings import load_job
 from munchray.tagging.scoring import SpanCounts, total
@@ -47,10 +47,10 @@ def write_corpus(folder):
 @pytest.fixture(scope="module")
 def searched(tmp_path_factory):
     """A finished search of three trials, trained in this process; its job file and its data."""
-    place = tmp_path_factory.mktemp("page")
-    write_corpus(place / "odd")
-    path = place / "page.yaml"
-    path.write_text(JOB.replace("folder: odd", f"folder: {place / 'odd'}") + f"storage: {place / 'runs'}\n")
+    folder = tmp_path_factory.mktemp("page")
+    write_corpus(folder / "odd")
+    path = folder / "page.yaml"
+    path.write_text(JOB.replace("folder: odd", f"folder: {folder / 'odd'}") + f"storage: {folder / 'runs'}\n")
     job = load_job(path)
     data = prepare(job, lambda line: None)
     report = lambda: {"report.html": html_report(job, lambda: data)}  # noqa: E731
@@ -86,9 +86,9 @@ class Elements(html.parser.HTMLParser):
         self.text += data
 
 
-def test_the_page_is_whole_runs_nothing_loads_nothing_and_escapes_everything(searched):
+def test_the_page_is_well_formed_static_and_escaped(searched):
     _, job, _ = searched
-    page = Elements(html_report(job, lambda: pytest.fail("what was found lies beside the trial")))
+    page = Elements(html_report(job, lambda: pytest.fail("the result is cached in the trial's folder")))
     assert "script" not in page.seen
     assert all(address.startswith("#") for address in page.addresses)
     assert SCRIPT in page.text
@@ -109,16 +109,16 @@ def test_the_page_has_the_ranking_and_the_models_own_scores(searched):
     assert total(found.exact.values()) == read_result(folder).dev["odd"]
     again = json.loads((folder / "span_errors.json").read_text())
     assert {name: SpanCounts(**counts) for name, counts in again["exact"].items()} == found.exact
-    assert span_errors(folder, job.main, lambda: pytest.fail("it is kept")) == found
+    assert span_errors(folder, job.main, lambda: pytest.fail("it is cached")) == found
 
 
-def test_the_run_of_the_search_keeps_the_page(searched):
+def test_the_page_is_an_artifact_of_the_searchs_run(searched):
     _, job, _ = searched
     (kept,) = ranking(job).folder.glob("mlartifacts/**/report.html")
     assert SCRIPT in Elements(kept.read_text()).text
 
 
-def test_a_page_without_its_data_says_why_and_has_all_the_rest(searched):
+def test_without_its_data_the_page_gives_the_reason(searched):
     _, job, _ = searched
     ranked = ranking(job)
     kept = ranked.folder / "trials" / f"{ranked.best.number:04d}" / "span_errors.json"
@@ -129,7 +129,7 @@ def test_a_page_without_its_data_says_why_and_has_all_the_rest(searched):
         raise WorkError("corpus odd changed")
 
     text = Elements(html_report(job, gone)).text
-    assert "Not known: corpus odd changed" in text
+    assert "Not available: corpus odd changed" in text
     assert f"{ranked.best.dev_f1:.2f}" in text
     kept.write_text(content)
 
@@ -143,12 +143,12 @@ def test_the_command_writes_the_page(searched, tmp_path):
     Elements(target.read_text())
 
 
-def test_a_job_that_was_never_searched_has_no_page(searched):
+def test_a_job_without_a_search_has_no_page(searched):
     path, _, _ = searched
     with pytest.raises(InputError, match="no search of this job"):
         html_report(load_job(path, ["name=other"]), lambda: pytest.fail("no data is needed"))
 
 
-def test_a_sentence_is_cut_at_its_spans():
-    cut = pieces(["a", "b", "c", "d"], [(0, 1, "X"), (2, 4, "Y")], [(0, 1, "X"), (2, 3, "Y")])
-    assert cut == [Piece("a", "X"), Piece("b"), Piece("c d", "Y", wrong=True)]
+def test_a_sentence_is_split_at_its_spans():
+    cut = segments(["a", "b", "c", "d"], [(0, 1, "X"), (2, 4, "Y")], [(0, 1, "X"), (2, 3, "Y")])
+    assert cut == [Segment("a", "X"), Segment("b"), Segment("c d", "Y", wrong=True)]

@@ -1,4 +1,4 @@
-"""Job files: defaults, rules, overrides, and every mistake at once."""
+"""Job files: defaults, validation rules, overrides, all problems at once."""
 
 import json
 
@@ -54,7 +54,7 @@ def changed(text, **lines):
 
 
 def test_defaults_are_the_papers(files):
-    """Sections 3 and 4.1 of the paper; design section 6."""
+    """Sections 3 and 4.1 of the paper; docs/method.md."""
     job = load_job(files())
     paper = {
         "learning_rate": 0.1,
@@ -104,18 +104,18 @@ def test_a_job_survives_json(files):
 
 
 @pytest.mark.parametrize("space", ["search_spaces/orders.yaml", "orders", "{learning_rate: 0.1}"])
-def test_a_search_space_has_a_name_a_path_or_stands_in_the_job(files, space):
+def test_a_search_space_is_a_name_a_path_or_inline(files, space):
     assert load_job(files(changed(JOB, search_space=space))).search_space.learning_rate.low <= 0.1
 
 
-def test_a_named_search_space_is_also_looked_for_beside_the_jobs_folder(files, tmp_path, monkeypatch):
+def test_a_named_search_space_is_also_found_beside_the_jobs_folder(files, tmp_path, monkeypatch):
     path = tmp_path / files()
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
     assert load_job(path).search_space.batch_size == Choices((16, 32))
 
 
-# Every line appended to JOB stands in line 6.
+# Every line appended to JOB is line 6.
 @pytest.mark.parametrize(
     ("line", "message"),
     [
@@ -295,7 +295,7 @@ ANY_SPACE = st.fixed_dictionaries({}, optional=SPACE_KEYS)
     keys=st.dictionaries(st.sampled_from(sorted(Job.model_fields)), ANYTHING, min_size=1, max_size=3),
     space=st.none() | ANY_SPACE,
 )
-def test_whatever_stands_in_a_job_it_is_read_or_refused(files, keys, space):
+def test_any_values_are_read_or_refused(files, keys, space):
     written = {
         key: json.dumps(value) for key, value in (keys if space is None else {**keys, "search_space": space}).items()
     }

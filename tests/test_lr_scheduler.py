@@ -1,5 +1,6 @@
-"""The learning rate against hand-worked cases, and against Flair."""
+"""The learning-rate schedule against hand-worked cases and against Flair's."""
 
+import json
 import random
 
 import pytest
@@ -10,11 +11,11 @@ from munchray.training.lr_scheduler import LRScheduler
 
 def run(losses, **changes):
     """The learning rate after each loss."""
-    schedule = LRScheduler.begin(toy_settings(learning_rate=0.1, max_epochs=1000, **changes))
+    scheduler = LRScheduler(toy_settings(learning_rate=0.1, max_epochs=1000, **changes))
     rates = []
     for loss in losses:
-        schedule.step(loss)
-        rates.append(schedule.learning_rate)
+        scheduler.step(loss)
+        rates.append(scheduler.learning_rate)
     return rates
 
 
@@ -31,38 +32,40 @@ def test_a_new_minimum_resets_the_counter():
 
 
 def test_a_stage_ends_when_the_rate_is_below_the_floor():
-    schedule = LRScheduler.begin(toy_settings(learning_rate=0.1, min_learning_rate=1e-4, max_epochs=1000))
-    while not schedule.finished:
-        schedule.step(1.0)
-    assert schedule.epochs == 1 + 4 * 10  # 0.1 / 2**10 is the first below 1e-4
-    assert schedule.learning_rate == pytest.approx(0.1 / 2**10)
+    scheduler = LRScheduler(toy_settings(learning_rate=0.1, min_learning_rate=1e-4, max_epochs=1000))
+    while not scheduler.finished:
+        scheduler.step(1.0)
+    assert scheduler.epochs == 1 + 4 * 10  # 0.1 / 2**10 is the first below 1e-4
+    assert scheduler.learning_rate == pytest.approx(0.1 / 2**10)
 
 
 def test_a_stage_ends_at_max_epochs_even_while_the_loss_falls():
-    schedule = LRScheduler.begin(toy_settings(max_epochs=3))
+    scheduler = LRScheduler(toy_settings(max_epochs=3))
     for loss in (3, 2, 1):
-        assert not schedule.finished
-        schedule.step(loss)
-    assert schedule.finished
+        assert not scheduler.finished
+        scheduler.step(loss)
+    assert scheduler.finished
 
 
 def test_linear_annealing_falls_evenly_and_ends_at_zero():
-    schedule = LRScheduler.begin(toy_settings(anneal="linear", learning_rate=0.1, max_epochs=4))
+    scheduler = LRScheduler(toy_settings(anneal="linear", learning_rate=0.1, max_epochs=4))
     rates = []
-    while not schedule.finished:
-        rates.append(schedule.learning_rate)
-        schedule.step(1.0)
+    while not scheduler.finished:
+        rates.append(scheduler.learning_rate)
+        scheduler.step(1.0)
     assert rates == pytest.approx([0.1, 0.075, 0.05, 0.025])
 
 
 @pytest.mark.parametrize("taken_after", range(8))
-def test_a_resumed_schedule_goes_on_the_same(taken_after):
+def test_a_restored_scheduler_continues_identically(taken_after):
     settings = toy_settings(learning_rate=0.1, max_epochs=1000)
     losses = [3, 3, 2, 2, 2, 2, 2, 1, 1, 1, 1, 1]
-    whole, resumed = LRScheduler.begin(settings), LRScheduler.begin(settings)
+    whole, resumed = LRScheduler(settings), LRScheduler(settings)
     for loss in losses[:taken_after]:
         resumed.step(loss)
-    resumed = LRScheduler.resume(settings, resumed.state())
+    state = json.loads(json.dumps(resumed.state_dict()))
+    resumed = LRScheduler(settings)
+    resumed.load_state_dict(state)
     for loss in losses[taken_after:]:
         resumed.step(loss)
     for loss in losses:

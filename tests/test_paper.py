@@ -1,4 +1,4 @@
-"""The paper's experiments as trainings: what dev decides, what is tested, what is the same for all models."""
+"""The paper's experiments as a plan: selection on dev, tested trainings, equal budgets, cost."""
 
 from pathlib import Path
 
@@ -26,7 +26,7 @@ def plan_of(scale, *tables, seeds=3, mains=()):
 
 
 class Printed:
-    """The dev scores of Table 3; nothing else is known."""
+    """Dev scores as printed in Table 3; all others are unknown."""
 
     def dev_score(self, training):
         settings, table = training.settings, published().dev
@@ -50,7 +50,7 @@ def test_the_sorted_iteration_of_table_3_is_chosen_as_printed():
     assert (chosen.cell, chosen.order) == (cell, order)
 
 
-def test_the_sorted_stack_is_chosen_as_printed_but_its_printed_order_contradicts_its_own_column():
+def test_the_sorted_stack_is_chosen_as_printed_but_its_printed_order_contradicts_table_3():
     chosen = plan_of("full", 4).chosen("chemdner", "stack_sorted", Printed())
     cell, printed = published().dev.chosen["stack_sorted"]
     assert chosen.cell == cell
@@ -70,7 +70,7 @@ def test_a_sorted_model_waits_for_its_single_auxiliaries():
 
     trained = {(t.settings.regime, t.settings.trained_on) for t in plan(Nothing())}
     assert trained == {("iteration", "train+dev"), ("stack", "train+dev"), ("single_aux", "train")}
-    assert plan.tests("ncbi-disease", "stack_sorted", Nothing()) == []
+    assert plan.test_trainings("ncbi-disease", "stack_sorted", Nothing()) == []
 
 
 @pytest.mark.parametrize("scale", SCALES)
@@ -104,7 +104,7 @@ def test_table_2_has_every_model_and_multi_task_is_one_for_all_corpora():
     assert len(trainings) - len(tested) == 8 * (4 * 4 + 4 * 7) + 4
 
 
-def test_a_plan_names_as_many_trainings_whatever_dev_says():
+def test_the_number_of_trainings_does_not_depend_on_dev():
     plan = plan_of("full", 2, 3, 4)
     assert len(list(plan(SimulatedScores()))) == len(list(plan(SimulatedScores(Printed()))))
 
@@ -142,12 +142,12 @@ def test_cost_counts_a_stage_that_two_trainings_share_once():
     assert cost_of([single], sizes_of(plan.job)).tokens == pytest.approx(60 * (tokens + sentences * 147_291 / 5_733))
 
 
-def test_every_mistake_is_said_at_once(tmp_path):
+def test_all_problems_are_raised_at_once(tmp_path):
     (tmp_path / "j.yaml").write_text(JOB)
     job = load_job(tmp_path / "j.yaml")
     with pytest.raises(InputError) as caught:
         make_plan(job, SCALES["full"], ["ncbi-disease"], [2], 0)
-    assert "--main: ncbi-disease is no corpus of the job" in str(caught.value)
+    assert "--main: ncbi-disease is not a corpus of the job" in str(caught.value)
     assert "--seeds: 0" in str(caught.value)
     with pytest.raises(InputError, match="none of the scale's main corpora"):
         make_plan(job, SCALES["full"], [], [2], 1)

@@ -28,8 +28,8 @@ from munchray.training.inputs import open_embedders
 pytestmark = pytest.mark.slow  # importing MLflow takes many seconds
 
 NAME = "small"
-TRIAL_TAGS = {"munchray.tuning": "small 1", "munchray.trial": "3"}
-SEARCH_TAGS = {"munchray.tuning": "small 1"}
+TRIAL_TAGS = {"munchray.search": "small 1", "munchray.trial": "3"}
+SEARCH_TAGS = {"munchray.search": "small 1"}
 
 
 @pytest.fixture(scope="module")
@@ -222,7 +222,7 @@ def test_the_same_weights_are_one_version_and_the_last_one_entered_is_champion(
 
 def test_a_model_whose_search_the_store_does_not_know_is_refused(registry, trained, tmp_path):
     with pytest.raises(InputError, match="no run of this search"):
-        registry.register("unknown", trained, {"munchray.tuning": "another"}, "")
+        registry.register("unknown", trained, {"munchray.search": "another"}, "")
 
 
 def test_what_a_run_tells_of_is_found(registry, store, small_model):

@@ -1,4 +1,4 @@
-"""Least squares with the jackknife over groups. Judges: refitting without each group, the t interval, simulation."""
+"""Least squares with the jackknife over groups, against refitting without each group, the t interval, simulation."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ from munchray.report.regression import LeastSquares
 def drawn(seed, groups, size=3, unknowns=4):
     rng = np.random.default_rng(seed)
     x = rng.normal(size=(groups * size, unknowns))
-    shared = np.repeat(rng.normal(size=groups), size)  # groups err together
+    shared = np.repeat(rng.normal(size=groups), size)  # errors are correlated within a group
     return x, x @ np.arange(1.0, unknowns + 1) + shared + rng.normal(size=len(x)), np.repeat(range(groups), size)
 
 
@@ -35,7 +35,7 @@ def test_two_means_of_single_observations_differ_by_nearly_the_t_interval():
     assert (found.low, found.high) == pytest.approx((judge.low, judge.high), abs=0.02)
 
 
-def test_groups_that_err_together_are_covered():
+def test_intervals_cover_the_truth_with_correlated_groups():
     groups = np.repeat(range(12), 3)
     x = np.stack([groups % 2, np.ones(36)], axis=1)  # the same in a whole group: no better than twelve observations
     found = []
@@ -47,7 +47,7 @@ def test_groups_that_err_together_are_covered():
     assert 0.92 <= np.mean(found) <= 0.99
 
 
-def test_what_the_data_cannot_tell_is_not_told():
+def test_unidentified_contrasts_have_no_estimate():
     x = np.array([[1.0, 0, 1], [1, 0, 1], [0, 1, 1], [0, 1, 1]])  # the last is the sum of the others
     fit = LeastSquares(x, np.array([1.0, 2.0, 4.0, 5.0]), range(4))
     assert fit.rank == 2
@@ -56,14 +56,14 @@ def test_what_the_data_cannot_tell_is_not_told():
     assert fit.estimate(np.zeros(3)) is None
 
 
-def test_what_only_one_group_tells_is_not_told():
+def test_contrasts_identified_by_a_single_group_have_no_estimate():
     x = np.array([[1.0, 0], [1, 0], [1, 1], [1, 1]])
     y = np.array([1.0, 2.0, 4.0, 5.0])
     assert LeastSquares(x, y, [0, 1, 2, 2]).estimate(np.array([0.0, 1])) is None
     assert LeastSquares(x, y, [0, 1, 2, 3]).estimate(np.array([0.0, 1])).value == pytest.approx(3.0)
 
 
-def test_without_observations_there_is_nothing_to_tell():
+def test_without_observations_there_is_no_estimate():
     fit = LeastSquares(np.zeros((0, 2)), np.zeros(0), [])
-    assert (fit.rank, fit.freedom) == (0, 0)
+    assert (fit.rank, fit.degrees_of_freedom) == (0, 0)
     assert fit.estimate(np.array([1.0, 0])) is None

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 from munchray.cli.app import app
 from munchray.errors import InputError, WorkError
 from munchray.settings import load_job
-from munchray.training.trial_results import EpochReport, StageResult
+from munchray.training.trial_results import EpochMetrics, StageResult
 from munchray.tuning.export import trained_by
 from munchray.tuning.folder import search_folder, trial_folder
 from munchray.tuning.ranking import Reuse, ranking
@@ -43,7 +43,7 @@ def finish(study, job, right, stages=()):
     folder = trial_folder(search_folder(job), suggestion.number)
     folder.mkdir(parents=True)
     settings = job.trial(suggestion.values)
-    numbers = dict.fromkeys((field.name for field in fields(EpochReport)), 1)
+    numbers = dict.fromkeys((field.name for field in fields(EpochMetrics)), 1)
     (folder / "settings.json").write_text(json.dumps(settings.model_dump(mode="json")))
     (folder / "epochs.jsonl").write_text(2 * (json.dumps({**numbers, "stage_name": "s"}) + "\n"))
     result = {
@@ -140,7 +140,7 @@ def test_the_command_shows_the_ranking_reuse_and_what_the_trials_say_about_order
     assert "effect\tof\tpoints\t95 % interval" in plain
     done = results_of(tmp_path / "job.yaml", *storage, "--json", "--plots", tmp_path / "plots")
     said = json.loads(done.stdout)
-    assert [answer["question"] for answer in said["order_evidence"]["answers"]][:4] == [
+    assert [each["kind"] for each in said["order_effects"]["kinds"]][:4] == [
         "presence",
         "position",
         "first",

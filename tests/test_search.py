@@ -20,7 +20,7 @@ from munchray.settings import load_job
 from munchray.tagging.scoring import SpanCounts
 from munchray.tracking import run_writer
 from munchray.tracking.run_writer import default_uri
-from munchray.training.trial_results import EpochReport, StageResult, TrialResult, write_result
+from munchray.training.trial_results import EpochMetrics, StageResult, TrialResult, write_result
 from munchray.tuning.ranking import ranking
 from munchray.tuning.run import sync
 
@@ -78,9 +78,9 @@ def score_of(settings):
 
 
 def curve_point(epoch, f1):
-    numbers = {field.name: 1.0 for field in dataclasses.fields(EpochReport)}
+    numbers = {field.name: 1.0 for field in dataclasses.fields(EpochMetrics)}
     whole = {"epoch": epoch, "stage": 1, "stage_epoch": epoch, "updates": 10 * epoch, "stage_name": "s"}
-    return EpochReport(**{**numbers, **whole, "dev_f1": float(f1)})
+    return EpochMetrics(**{**numbers, **whole, "dev_f1": float(f1)})
 
 
 def train_by_formula(trial, epochs=2):

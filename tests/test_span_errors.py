@@ -1,4 +1,4 @@
-"""What a model gets wrong: pairs written out by hand, and sums that must come out whatever the spans are."""
+"""Span error analysis: hand-written pairs, and counts that must agree with the scorer for random spans."""
 
 import pytest
 from hypothesis import given
@@ -22,7 +22,7 @@ A, B = "A", "B"
         ([(0, 2, A)], [(2, 3, A)], ["missed", "spurious"]),
         ([(0, 4, A)], [(0, 2, A), (2, 4, A)], ["boundary", "spurious"]),
         ([(0, 2, A), (2, 4, A)], [(0, 4, A)], ["boundary", "missed"]),
-        # the larger overlap is the partner, an equal type before it, an equal place before that
+        # precedence: equal extent, then equal type, then the larger overlap
         ([(0, 5, A)], [(0, 1, A), (1, 5, A)], ["spurious", "boundary"]),
         ([(0, 5, A)], [(0, 1, A), (1, 5, B)], ["boundary", "spurious"]),
         ([(0, 1, B), (1, 3, A)], [(0, 1, A), (1, 3, A)], ["type", "right"]),
@@ -37,7 +37,7 @@ tags = st.lists(st.sampled_from(["O", "B-A", "I-A", "B-B", "I-B"]), min_size=8, 
 
 
 @given(tags, tags)
-def test_every_span_is_in_one_pair_and_the_right_ones_are_those_that_score(gold_tags, found_tags):
+def test_every_span_is_in_one_pair_and_counts_agree_with_the_scorer(gold_tags, found_tags):
     gold, found = spans_of(gold_tags), spans_of(found_tags)
     pairs = compare(gold, found)
     assert sorted(pair.gold for pair in pairs if pair.gold) == gold
@@ -49,7 +49,7 @@ def test_every_span_is_in_one_pair_and_the_right_ones_are_those_that_score(gold_
     assert len(kinds) - kinds.count("right") - kinds.count("missed") == counts.fp
 
 
-def test_kinds_are_counted_by_gold_type_and_what_is_spurious_by_its_own():
+def test_kinds_are_counted_by_gold_type_and_spurious_spans_by_their_own():
     sentence = Sentence(tuple("abcdef"), tuple(spans_to_iob2([(0, 1, A), (2, 3, B)], 6)))
     found = find_errors([sentence], [spans_to_iob2([(0, 1, B), (4, 6, B)], 6)])
     assert {name: {k: n for k, n in kinds.items() if n} for name, kinds in found.kinds.items()} == {
@@ -60,7 +60,7 @@ def test_kinds_are_counted_by_gold_type_and_what_is_spurious_by_its_own():
     assert {name: (c.tp, c.fp, c.fn) for name, c in found.exact.items()} == {A: (0, 0, 1), B: (0, 2, 1)}
 
 
-def test_examples_come_from_the_whole_split_and_show_the_error_in_its_surroundings():
+def test_examples_are_spread_over_the_split_and_show_context():
     long = Sentence(tuple(f"w{n}" for n in range(100)), tuple(spans_to_iob2([(0, 1, A), (50, 52, A)], 100)))
     found = find_errors([long] * 40, [spans_to_iob2([(0, 1, A)], 100)] * 40)
     assert len(found.examples) == EXAMPLES

@@ -1,4 +1,4 @@
-"""Statistics: formulas, exhaustive permutation and scipy as judges."""
+"""Statistics, against formulas, exhaustive permutation and scipy."""
 
 import itertools
 
@@ -7,13 +7,13 @@ import pytest
 from scipy import stats
 
 from munchray.finalization.statistics import (
-    Interval,
+    IntervalEstimate,
     Spread,
-    across_seeds,
     bootstrap_difference,
     holm,
+    paired_t_test,
+    probability_of_superiority,
     randomization_p,
-    superiority,
 )
 from munchray.tagging.scoring import SpanCounts, total
 
@@ -53,7 +53,7 @@ def test_sampled_randomization_agrees_with_exhaustive_permutation():
     assert sampled == pytest.approx(exact, abs=4 * np.sqrt(exact * (1 - exact) / 2_000) + 1 / 2_000)
 
 
-def test_randomization_has_a_formula_when_one_system_is_right_wherever_they_differ():
+def test_randomization_is_a_sign_test_when_one_system_is_always_right():
     a = [SpanCounts(1, 0, 0)] * 10 + [SpanCounts(1, 0, 0)] * 50
     b = [SpanCounts(0, 0, 1)] * 10 + [SpanCounts(1, 0, 0)] * 50
     assert randomization_p(a, b) == pytest.approx(2 * 0.5**10)  # a sign test: only all or none swapped is as extreme
@@ -96,32 +96,35 @@ def test_the_bootstrap_interval_covers_a_difference_whose_spread_is_known():
     assert (found.low, found.high) == pytest.approx((found.value - half, found.value + half), abs=0.15)
 
 
-def test_across_seeds_is_scipys_paired_t_test():
+def test_the_paired_t_test_is_scipys():
     a, b = [81.0, 82.5, 80.2, 81.9], [80.1, 81.0, 80.4, 80.9]
-    ours, judge = across_seeds(a, b), stats.ttest_rel(a, b)
+    ours, judge = paired_t_test(a, b), stats.ttest_rel(a, b)
     assert ours.p == pytest.approx(judge.pvalue)
     interval = judge.confidence_interval(0.95)
     assert (ours.difference.low, ours.difference.high) == pytest.approx((interval.low, interval.high))
 
 
-def test_one_seed_shows_no_spread_and_equal_differences_divide_by_nothing():
-    assert across_seeds([81.0], [80.0]).p is None
-    assert across_seeds([81.0], [80.0]).difference == Interval(1.0)
-    assert superiority([81.0], [80.0]) == Interval(1.0)
+def test_one_seed_has_no_spread_and_equal_differences_are_degenerate():
+    assert paired_t_test([81.0], [80.0]).p is None
+    assert paired_t_test([81.0], [80.0]).difference == IntervalEstimate(1.0)
+    assert probability_of_superiority([81.0], [80.0]) == IntervalEstimate(1.0)
     assert Spread.of([81.0]) == Spread(81.0, None, 81.0, 1)
-    assert across_seeds([2.0, 3.0], [2.0, 3.0]).p == 1.0
-    assert across_seeds([2.0, 3.0], [1.0, 2.0]).p == 0.0
+    assert paired_t_test([2.0, 3.0], [2.0, 3.0]).p == 1.0
+    assert paired_t_test([2.0, 3.0], [1.0, 2.0]).p == 0.0
 
 
 def test_superiority_is_the_mann_whitney_share_of_pairs():
     a, b = [3.0, 5.0, 5.0, 8.0], [4.0, 5.0, 1.0]
-    assert superiority(a, b).value == pytest.approx(stats.mannwhitneyu(a, b).statistic / 12)
-    assert superiority(a, b).value + superiority(b, a).value == pytest.approx(1)
-    assert superiority(a, b).low == pytest.approx(1 - superiority(b, a).high)
+    assert probability_of_superiority(a, b).value == pytest.approx(stats.mannwhitneyu(a, b).statistic / 12)
+    assert probability_of_superiority(a, b).value + probability_of_superiority(b, a).value == pytest.approx(1)
+    assert probability_of_superiority(a, b).low == pytest.approx(1 - probability_of_superiority(b, a).high)
 
 
-def test_superiority_keeps_its_doubts_where_all_pairs_agree_and_loses_them_with_more_seeds():
-    few, many = superiority([2.0, 3.0, 4.0], [1.0, 0.0, 1.5]), superiority([2.0] * 60, [1.0] * 60)
+def test_the_superiority_interval_stays_wide_for_few_seeds():
+    few, many = (
+        probability_of_superiority([2.0, 3.0, 4.0], [1.0, 0.0, 1.5]),
+        probability_of_superiority([2.0] * 60, [1.0] * 60),
+    )
     assert (few.value, few.high) == (1.0, 1.0)
     assert few.low < 0.65
     assert many.low > 0.9
@@ -133,7 +136,7 @@ def test_the_interval_of_superiority_covers_the_truth_as_often_as_it_says():
     truth = stats.norm.cdf(shift / np.sqrt(2))
     covered = 0
     for _ in range(600):
-        found = superiority(rng.normal(shift, size=5), rng.normal(size=5))
+        found = probability_of_superiority(rng.normal(shift, size=5), rng.normal(size=5))
         covered += found.low <= truth <= found.high
     assert 0.92 < covered / 600 <= 1.0
 

@@ -19,7 +19,7 @@ from munchray.orders import OrderRule
 from munchray.settings.dimensions import Choices, OrderSpace
 from munchray.settings.space import SearchSpace
 from munchray.training.events import TrialAssignment
-from munchray.training.trial_results import EpochReport
+from munchray.training.trial_results import EpochMetrics
 from munchray.tuning.study import FinishedTrial, Study
 
 AUXILIARIES = ("bc2gm", "linnaeus", "s800")
@@ -33,8 +33,8 @@ def open_study(folder: Path, sampler: str = "random") -> Study:
 
 def reported(folder, number, *, updates=1, dev_f1=math.nan, stage=1):
     """A trial, and one report of its curve."""
-    numbers = {**dict.fromkeys((field.name for field in fields(EpochReport)), 1.0), "stage_name": "s"}
-    report = EpochReport(**{**numbers, "updates": updates, "dev_f1": dev_f1, "stage": stage})
+    numbers = {**dict.fromkeys((field.name for field in fields(EpochMetrics)), 1.0), "stage_name": "s"}
+    report = EpochMetrics(**{**numbers, "updates": updates, "dev_f1": dev_f1, "stage": stage})
     return TrialAssignment(number, "job", toy_settings(), folder), report
 
 

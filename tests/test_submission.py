@@ -1,4 +1,4 @@
-"""Searches as Ray Jobs of a real cluster: submitted, followed, left, followed again, stopped."""
+"""Searches as Ray Jobs of a real cluster: submit, follow, detach, stop."""
 
 import tempfile
 import time
@@ -25,7 +25,7 @@ def job_file(tmp_path):
     return tiny_job(tmp_path)
 
 
-def test_a_submitted_search_can_be_left_and_followed_again_to_its_end(cluster, job_file):
+def test_a_submitted_search_can_be_detached_and_followed_to_its_end(cluster, job_file):
     left = searched(job_file, cluster.env, cluster.dashboard, "--detach")
     assert left.returncode == 0, left.stderr
     name = left.stderr.split("submitted as ")[1].split(";")[0]
@@ -38,7 +38,7 @@ def test_a_submitted_search_can_be_left_and_followed_again_to_its_end(cluster, j
     assert f"{found.best.dev_f1:.2f}" in followed.stdout
 
 
-def test_a_submitted_search_that_was_stopped_goes_on_from_what_is_finished(cluster, job_file):
+def test_a_stopped_search_resumes_from_its_finished_trials(cluster, job_file):
     trials = job_file.parent / "runs" / "tiny" / "trials"
     assert searched(job_file, cluster.env, cluster.dashboard, "--detach").returncode == 0
     end = time.monotonic() + 240
@@ -59,13 +59,13 @@ def test_a_submitted_search_that_was_stopped_goes_on_from_what_is_finished(clust
     assert {path: path.stat().st_mtime_ns for path in before} == before
 
 
-def test_a_mistake_on_the_cluster_is_told_with_its_exit_code(cluster, job_file):
+def test_an_error_on_the_cluster_is_shown_with_its_exit_code(cluster, job_file):
     followed = searched(job_file, cluster.env, cluster.dashboard, "--set", "resources_per_trial.cpu=64")
     assert followed.returncode == 2
     assert "resources_per_trial asks for 64 CPUs, which no node has" in followed.stdout
 
 
-def test_without_the_token_no_job_is_taken(cluster, job_file):
+def test_without_the_token_no_job_is_accepted(cluster, job_file):
     env = {**cluster.env, "RAY_AUTH_TOKEN": "0" * 64, "HOME": str(job_file.parent)}
     done = searched(job_file, env, cluster.dashboard)
     assert done.returncode == 2, done.stderr

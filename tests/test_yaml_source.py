@@ -1,4 +1,4 @@
-"""YAML files with all that can be wrong in them."""
+"""Parsing of YAML files: values, locations, and every kind of malformed input."""
 
 import math
 import os
@@ -6,12 +6,12 @@ import os
 import pytest
 
 from munchray.errors import InputError
-from munchray.settings.yaml_source import read_document, read_value
+from munchray.settings.yaml_source import load_yaml, read_value
 
 
 @pytest.fixture
 def written(tmp_path, monkeypatch):
-    """Writes job.yaml into the current folder."""
+    """A function that writes job.yaml into the current folder."""
     monkeypatch.chdir(tmp_path)
 
     def write(content):
@@ -24,17 +24,17 @@ def written(tmp_path, monkeypatch):
 
 def complaint(path):
     with pytest.raises(InputError) as caught:
-        read_document(path, "job file")
+        load_yaml(path, "job file")
     return str(caught.value)
 
 
 def test_every_key_and_element_has_its_line(written):
     path = written("# a job\nmain: a\nauxiliaries:\n  - b\n  - c\nresources:\n  gpu: 1\ninline: {x: 1,\n  y: 2}\n")
-    document = read_document(path, "job file")
+    document = load_yaml(path, "job file")
     lines = {("main",): 2, ("auxiliaries",): 3, ("auxiliaries", 1): 5, ("resources", "gpu"): 7, ("inline", "y"): 9}
-    assert {keys: document.where(keys) for keys in lines} == {k: f"job.yaml:{line}" for k, line in lines.items()}
+    assert {keys: document.location_of(keys) for keys in lines} == {k: f"job.yaml:{line}" for k, line in lines.items()}
     assert document.values["auxiliaries"] == ["b", "c"]
-    assert document.where(("resources", "cpu")) == "job.yaml:6", "a missing key is placed at what should hold it"
+    assert document.location_of(("resources", "cpu")) == "job.yaml:6", "a missing key is located at its parent"
 
 
 @pytest.mark.parametrize(
@@ -76,13 +76,13 @@ def test_not_a_number_is_read_as_such():
     [
         ("", ["job.yaml: the job file is empty"]),
         ("# only a remark\n", ["job.yaml: the job file is empty"]),
-        ("- main\n", ["job.yaml:1: the job file is no mapping; expected key: value lines"]),
+        ("- main\n", ["job.yaml:1: the job file is not a mapping; expected key: value lines"]),
         ("main: a\nregime: [stack\nseed: 1\n", ["job.yaml:3: YAML syntax error", "flow sequence"]),
         ("main: a\n  regime: stack\n", ["job.yaml:2: YAML syntax error", "mapping values are not allowed"]),
         ("main: a\nname: 'x\n", ["job.yaml:3: YAML syntax error", "quoted scalar"]),
         ("main: a\nresources:\n\tgpu: 1\n", ["job.yaml:3: a tab; expected spaces before keys"]),
         ("main: a\nmain: b\n", ["job.yaml:2: main is given twice, first in line 1; expected each key once"]),
-        ("main: a\n1:\n  [x]: 2\n", ["job.yaml:3: a key that is no word"]),
+        ("main: a\n1:\n  [x]: 2\n", ["job.yaml:3: a key that is not a word"]),
         ("main: !!python/name:os.system x\n", ["job.yaml:1: the tag", "is not supported"]),
         ("a: &x 1\nb: *x\n", ["job.yaml:1: anchors (&) and aliases (*) are not supported; write the value out"]),
         ("b: *x\n", ["job.yaml:1: anchors (&) and aliases (*)"]),
@@ -112,7 +112,7 @@ def test_all_double_keys_are_reported_at_once(written):
 
 def test_a_byte_order_mark_and_carriage_returns_are_tolerated(written):
     path = written(b"\xef\xbb\xbfmain: a\r\nseed: 1\r\n")
-    assert read_document(path, "job file").values == {"main": "a", "seed": 1}
+    assert load_yaml(path, "job file").values == {"main": "a", "seed": 1}
 
 
 def test_a_missing_file_names_the_nearest_one(tmp_path, monkeypatch):

@@ -44,10 +44,10 @@ def toy_split(seed, sentences, scheme="iobes"):
 def toy_data(sizes, scheme="iobes"):
     """Train and dev splits of the corpora ``{name: number of training sentences}``."""
     return TrialData(
-        train={name: toy_split(place, size, scheme) for place, (name, size) in enumerate(sizes.items())},
-        dev={name: toy_split(100 + place, 12, scheme) for place, name in enumerate(sizes)},
+        train={name: toy_split(seed, size, scheme) for seed, (name, size) in enumerate(sizes.items())},
+        dev={name: toy_split(100 + seed, 12, scheme) for seed, name in enumerate(sizes)},
         tag_sets={name: tuple(tag_set(["T"], scheme)) for name in sizes},
-        fingerprints={name: f"{place} {size} {scheme}" for place, (name, size) in enumerate(sizes.items())},
+        fingerprints={name: f"{seed} {size} {scheme}" for seed, (name, size) in enumerate(sizes.items())},
     )
 
 

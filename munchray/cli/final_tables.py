@@ -14,7 +14,7 @@ from munchray.progress.terminal import TerminalProgress, setting_text
 
 if TYPE_CHECKING:  # the command line starts without torch, optuna and ray
     from munchray.finalization.report import Finalist, FinalReport
-    from munchray.finalization.statistics import Interval
+    from munchray.finalization.statistics import IntervalEstimate
     from munchray.reproduction.cost import Listing
     from munchray.reproduction.tables import Table
     from munchray.settings import TrialSettings
@@ -102,7 +102,7 @@ def _cost_lines(listing: Listing) -> Iterator[str]:
     yield f"{cost}; {hours * listing.gpu:,.1f} GPU hours at {listing.gpu:g} GPU each" if listing.gpu else cost
 
 
-def estimate(value: Interval, form: str) -> str:
+def estimate(value: IntervalEstimate, form: str) -> str:
     """``+0.31 (-0.80 to +1.42)``."""
     if value.low is None or value.high is None:
         return f"{value.value:{form}}"

@@ -13,11 +13,11 @@ if TYPE_CHECKING:
     from munchray.settings import Job
 
 
-def load(job_file: Path, overrides: list[str] | None) -> Job:
-    """The job of a file and its ``--set``."""
+def load(job_file: Path, overrides: list[str] | None, *, search: bool = True) -> Job:
+    """Load the job of a file and its ``--set``; without ``search``, what only a search reads is left out."""
     from munchray.settings import load_job
 
-    return load_job(job_file, overrides or [])
+    return load_job(job_file, overrides or [], search=search)
 
 
 def as_typed(job_file: Path, overrides: list[str] | None) -> str:

@@ -76,23 +76,23 @@ def results(
 
     Example: munchray results jobs/quickstart.yaml --html report.html
     """
-    from munchray.report.effects import order_evidence
+    from munchray.report.effects import order_effects
 
     job = load(job_file, overrides)
     result = api.results(job)
-    evidence = order_evidence(result.trials) if job.search_space.order else None
+    effects = order_effects(result.trials) if job.search_space.order else None
     if plots:
         _save_figures(result, plots)
     if html:
         _write_report(job, html)
     if as_json:
-        found = {"order_evidence": evidence and dataclasses.asdict(evidence)}
+        found = {"order_effects": effects and dataclasses.asdict(effects)}
         print(json.dumps({**result.found.as_json(), **found}, indent=2))
         return
     tables.show_ranking(result.found, job.main)
     tables.show_reuse(result.found)
-    if evidence:
-        tables.show_evidence(evidence)
+    if effects:
+        tables.show_effects(effects)
 
 
 def sync(job_file: JobFile, overrides: Overrides = None, quiet: Quiet = False) -> None:
@@ -149,7 +149,7 @@ def _write_report(job: Job, target: Path) -> None:
 def _save_figures(result: SearchResult, folder: Path) -> None:
     from munchray.report import figures
 
-    for path in figures.save(figures.drawn(result.trials), folder):
+    for path in figures.save(figures.draw_all(result.trials), folder):
         console.note(f"drawn: {path}")
 
 

@@ -11,7 +11,7 @@ from munchray.errors import InputError, Interrupted, Problem
 from munchray.progress import console
 
 if TYPE_CHECKING:
-    from munchray.cluster.submission import Cluster
+    from munchray.cluster.submission import JobClient
     from munchray.settings import Job
 
 
@@ -27,9 +27,9 @@ def submitted(job: Job, address: str, *, detach: bool, stop: bool) -> None:
         InputError: the cluster takes no jobs.
         Interrupted: Ctrl-C; the job goes on.
     """
-    from munchray.cluster.submission import Cluster
+    from munchray.cluster.submission import JobClient
 
-    cluster = Cluster(address)
+    cluster = JobClient(address)
     running = cluster.running(job)
     if stop:
         _stop(cluster, running, job)
@@ -48,7 +48,7 @@ def submitted(job: Job, address: str, *, detach: bool, stop: bool) -> None:
     raise typer.Exit(code)
 
 
-def _stop(cluster: Cluster, running: str | None, job: Job) -> None:
+def _stop(cluster: JobClient, running: str | None, job: Job) -> None:
     if running is None:
         raise InputError(Problem("--stop", f"no job at {cluster.address} runs {job.name} with this storage"))
     cluster.stop(running)

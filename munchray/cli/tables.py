@@ -17,7 +17,7 @@ from munchray.progress import console
 from munchray.progress.terminal import TerminalProgress
 
 if TYPE_CHECKING:  # the command line starts without torch, optuna and ray
-    from munchray.report.effects import Answer, OrderEvidence
+    from munchray.report.effects import EffectEstimates, OrderEffects
     from munchray.training.stage_cache import ListedStage
     from munchray.tuning.ranking import Ranking
 
@@ -65,17 +65,17 @@ def show_reuse(ranking: Ranking) -> None:
         console.out.print(f"stages: {reuse.stages_trained} of {stages} trained, {reuse.stages_reused} reused; {saved}")
 
 
-def show_evidence(evidence: OrderEvidence) -> None:
-    """What the trials say about orders; of pairs only those whose interval excludes 0."""
+def show_effects(order_effects: OrderEffects) -> None:
+    """Print the estimated effects of order; of pairs only those whose interval excludes 0."""
     rows, notes, intervals = [], [], 0
-    for answer in evidence.answers:
-        shown = [effect for effect in answer.effects if answer.question not in PAIRS or effect.low * effect.high > 0]
+    for estimates in order_effects.kinds:
+        shown = [effect for effect in estimates.effects if estimates.kind not in PAIRS or effect.low * effect.high > 0]
         rows += [
-            (answer.question, each.of, f"{each.points:+.2f}", f"{each.low:+.2f} to {each.high:+.2f}") for each in shown
+            (estimates.kind, each.of, f"{each.points:+.2f}", f"{each.low:+.2f} to {each.high:+.2f}") for each in shown
         ]
-        intervals += len(answer.effects)
-        notes += [f"{answer.question}: {_note(answer, len(shown))}"]
-    title = f"What {evidence.trials} trials and {evidence.beginnings} beginnings of their orders say, points of dev F1"
+        intervals += len(estimates.effects)
+        notes += [f"{estimates.kind}: {_note(estimates, len(shown))}"]
+    title = f"Effects on dev F1 in points, from {order_effects.trials} trials and {order_effects.prefixes} prefixes"
     console.out.print()
     terminal.table(title, ("effect", "of", "points", "95 % interval"), rows, numeric_from=2)
     for note in notes:
@@ -84,14 +84,14 @@ def show_evidence(evidence: OrderEvidence) -> None:
         console.out.print(Text(f"By chance alone about {intervals / 20:.0f} of {intervals} intervals exclude 0."))
 
 
-def _note(answer: Answer, shown: int) -> str:
+def _note(estimates: EffectEstimates, shown: int) -> str:
     """What an effect means, and what is not in the table."""
-    if answer.reason:
-        return answer.reason
-    text = answer.meaning
-    if shown < len(answer.effects):
-        text += f"; {len(answer.effects) - shown} more, whose intervals include 0"
-    return text + (f"; unknown: {', '.join(answer.unknown)}" if answer.unknown else "")
+    if estimates.reason:
+        return estimates.reason
+    text = estimates.meaning
+    if shown < len(estimates.effects):
+        text += f"; {len(estimates.effects) - shown} more, whose intervals include 0"
+    return text + (f"; unknown: {', '.join(estimates.unknown)}" if estimates.unknown else "")
 
 
 def show_corpora(data_dir: Path | None) -> None:

@@ -16,7 +16,7 @@ def embed(job_file: JobFile, overrides: Overrides = None, quiet: Quiet = False) 
     """
     from munchray.training.inputs import prepare, read_inputs
 
-    job, progress = load(job_file, overrides), shown(quiet)
+    job, progress = load(job_file, overrides, search=False), shown(quiet)
     with progress.task("reading corpora"):
         inputs = read_inputs(job)
     with progress.task("preparing features") as show:
@@ -29,7 +29,7 @@ def train(job_file: JobFile, overrides: Overrides = None, quiet: Quiet = False) 
 
     Example: munchray train jobs/quickstart.yaml --set learning_rate=0.05
     """
-    trained = api.train(load(job_file, overrides), progress=Warnings() if quiet else TerminalCurve())
+    trained = api.train(load(job_file, overrides, search=False), progress=Warnings() if quiet else TerminalCurve())
     result = trained.result
     for corpus, scores in trained.scores.items():
         shown_scores = f"P {scores['precision']:.2f}  R {scores['recall']:.2f}  F1 {scores['f1']:.2f}"

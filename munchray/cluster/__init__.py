@@ -1,1 +1,1 @@
-"""A Ray cluster: joining it, what its nodes have and see, work submitted to it."""
+"""Ray clusters: connecting, capacity, preflight checks of nodes, job submission."""

@@ -29,17 +29,17 @@ def join(job: Job, inputs: Sequence[Inputs], address: str | None, progress: Prog
         check_precision(job.precision, device_for(job.device if job.resources_per_trial.gpu else "cpu"))
     open_stage_cache(job.stage_storage, job.stages_gb, progress.note)  # raises if it is not ours
     nodes.connect(address)
-    nodes.check_room(job)
+    nodes.check_capacity(job)
     if address is not None:
         _check_nodes(job, inputs, progress)
-    return nodes.room(job)
+    return nodes.trial_slots(job)
 
 
 def _check_nodes(job: Job, inputs: Sequence[Inputs], progress: Progress) -> None:
     storages = sorted({job.storage_path, job.feature_storage}, key=str)
     files = sorted({path for each in inputs for path in each.files()})
     with progress.task("checking the nodes of the cluster"):
-        answers = preflight.ask_all(storages, files)
+        answers = preflight.probe_all(storages, files)
     progress.note(f"{len(answers)} nodes")
     for row in preflight.rows(answers):
         has = f"{row['CPUs']} CPUs, {row['GPUs']} GPUs, munchray {row['munchray']}, torch {row['torch']}"

@@ -1,4 +1,4 @@
-"""What one node of a cluster has and sees. Knows no Ray: it runs on a node and looks around."""
+"""Probe of one cluster node: its versions, and its access to storages and files. Independent of Ray."""
 
 from __future__ import annotations
 
@@ -16,31 +16,31 @@ from munchray.files import digest
 from munchray.storage.path import StoragePath
 
 LIBRARIES = ("torch", "ray", "numpy")
-"""Besides munchray and Python, what must be the same everywhere: the same weights everywhere, or none."""
+"""Libraries whose versions must be equal on all nodes, as must munchray and Python: results depend on them."""
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """What every node must see.
+class Requirements:
+    """Storages and files that every node must be able to access.
 
     Args:
-        mark: the name of a file that the asking process has written to every storage.
-        storages: to be read and written.
-        files: their sizes in bytes.
+        marker: name of a file that the driver has written to every storage.
+        storages: storages to read and write.
+        files: sizes in bytes, by path.
     """
 
-    mark: str
+    marker: str
     storages: tuple[StoragePath, ...]
     files: Mapping[str, int]
 
 
 @dataclass(frozen=True)
-class View:
-    """What a node answers.
+class NodeView:
+    """The state of a node.
 
     Args:
-        versions: of Python, munchray and libraries.
-        problems: what it does not see as it should, by what that is.
+        versions: versions of Python, munchray and libraries.
+        problems: problems by storage or file.
     """
 
     host: str
@@ -48,28 +48,28 @@ class View:
     problems: Mapping[str, str]
 
 
-def look(wanted: Wanted, node: str) -> View:
-    """Look around on this node, and leave a file in every storage: ``mark.node``."""
-    problems = {**dict(_storage_problems(wanted, node)), **dict(_file_problems(wanted.files))}
-    return View(socket.gethostname(), versions(), problems)
+def inspect_node(required: Requirements, node: str) -> NodeView:
+    """Check this node, and write a file ``MARKER.NODE`` to every storage."""
+    problems = {**dict(_storage_problems(required, node)), **dict(_file_problems(required.files))}
+    return NodeView(socket.gethostname(), versions(), problems)
 
 
 @functools.cache
 def versions() -> dict[str, str]:
-    """Of Python, munchray with a fingerprint of its code, and the libraries that decide results."""
+    """Versions of Python, munchray (with a hash of its code) and the libraries that results depend on."""
     package = Path(munchray.__file__).parent
     code = digest(*(path.read_bytes() for path in sorted(package.rglob("*.py"))))[:8]
     installed = {name: importlib.metadata.version(name) for name in LIBRARIES}
     return {"python": platform.python_version(), "munchray": f"{munchray.__version__} ({code})", **installed}
 
 
-def _storage_problems(wanted: Wanted, node: str) -> Iterator[tuple[str, str]]:
-    for storage in wanted.storages:
+def _storage_problems(required: Requirements, node: str) -> Iterator[tuple[str, str]]:
+    for storage in required.storages:
         try:
             storage.check(writable=True)
-            if storage.has(wanted.mark):
+            if storage.has(required.marker):
                 storage.folder.mkdir(parents=True, exist_ok=True)
-                storage.mark(f"{wanted.mark}.{node}")
+                storage.mark(f"{required.marker}.{node}")
             else:
                 yield str(storage), "is another folder there" if storage.folder.exists() else "is not there"
         except InputError as error:

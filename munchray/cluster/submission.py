@@ -1,7 +1,7 @@
-"""A search as a Ray Job: submitted to a cluster's dashboard, followed from anywhere, stopped. (ray)
+"""Run a search as a Ray Job: submit it to a cluster's dashboard, follow its log, stop it. (ray)
 
-The job carries munchray's own code and the job file, no data: corpora, features and results are on the cluster. One
-search is one running job, found again by its name and storage.
+The job ships munchray's code and the job file, no data: corpora, features and results are on the cluster. A search has
+at most one running job, identified by the search's name and storage.
 """
 
 from __future__ import annotations
@@ -23,24 +23,24 @@ from munchray.errors import InputError, Problem, WorkError
 from munchray.files import digest, write_json
 from munchray.settings import Job
 
-KEY = "munchray.tuning"
-ENTRY = "python -m munchray search job.json --address auto"
-CARRIED = ("MUNCHRAY_DATA", "MUNCHRAY_EMBEDDINGS")
+KEY = "munchray.search"  # in the metadata of the Ray Job
+ENTRYPOINT = "python -m munchray search job.json --address auto"
+FORWARDED_VARIABLES = ("MUNCHRAY_DATA", "MUNCHRAY_EMBEDDINGS")
 """Environment variables that job files may use; the job file's own are already expanded."""
-AGAIN = "try again later"
-SECONDS_TO_START = 60.0
-"""A cluster that has just started has no agent yet that could run a job."""
-NOT_SHIPPED = ["**/__pycache__/**"]
+RETRY_HINT = "try again later"
+STARTUP_TIMEOUT_S = 60.0
+"""A cluster that has just started has no job agent yet."""
+EXCLUDES = ["**/__pycache__/**"]
 
 
-class Cluster:
-    """A cluster's dashboard, which takes jobs.
+class JobClient:
+    """Client for jobs of a Ray cluster, through its dashboard.
 
     Args:
         address: ``http://HOST:PORT``.
 
     Raises:
-        InputError: no dashboard answers, or it does not let us in.
+        InputError: no dashboard answers, or access is denied.
     """
 
     def __init__(self, address: str) -> None:
@@ -52,41 +52,41 @@ class Cluster:
             raise InputError(_refused(address, error)) from error
 
     def running(self, job: Job) -> str | None:
-        """The id of the job that runs this search now, if one does."""
+        """The id of the running job of this search, or None."""
         for found in self._client.list_jobs():
-            ours = (found.metadata or {}).get(KEY) == _key(job)
-            if ours and found.submission_id and not found.status.is_terminal():
+            same_search = (found.metadata or {}).get(KEY) == _key(job)
+            if same_search and found.submission_id and not found.status.is_terminal():
                 return str(found.submission_id)
         return None
 
     def submit(self, job: Job) -> str:
-        """Start the search there; the id of the new job.
+        """Submit the search and return the id of the new job.
 
         Raises:
-            WorkError: the cluster does not take it.
+            WorkError: the cluster rejects the job.
         """
         with TemporaryDirectory() as folder:
             write_json(Path(folder, "job.json"), job.model_dump(mode="json"))
             environment = {
                 "working_dir": folder,
                 "py_modules": [str(Path(munchray.__file__).parent)],
-                "excludes": NOT_SHIPPED,
-                "env_vars": {name: os.environ[name] for name in CARRIED if name in os.environ},
+                "excludes": EXCLUDES,
+                "env_vars": {name: os.environ[name] for name in FORWARDED_VARIABLES if name in os.environ},
             }
             return self._submit(environment, {KEY: _key(job)})
 
     def _submit(self, environment: dict[str, Any], metadata: dict[str, str]) -> str:
-        end = time.monotonic() + SECONDS_TO_START
+        deadline = time.monotonic() + STARTUP_TIMEOUT_S
         while True:
             try:
-                return str(self._client.submit_job(entrypoint=ENTRY, runtime_env=environment, metadata=metadata))
+                return str(self._client.submit_job(entrypoint=ENTRYPOINT, runtime_env=environment, metadata=metadata))
             except RuntimeError as error:
-                if AGAIN not in str(error) or time.monotonic() > end:
-                    raise WorkError(f"{self.address} did not take the job: {error}") from error
+                if RETRY_HINT not in str(error) or time.monotonic() > deadline:
+                    raise WorkError(f"{self.address} rejected the job: {error}") from error
                 time.sleep(1.0)
 
     def follow(self, submission: str, show: Callable[[str], Any]) -> int:
-        """Show a job's output from its beginning until it ends; the exit code of the search."""
+        """Stream a job's output from the start until it ends, and return the exit code of the search."""
         asyncio.run(self._show(submission, show))
         info = self._client.get_job_info(submission)
         if info.status == JobStatus.SUCCEEDED:
@@ -100,7 +100,7 @@ class Cluster:
             show(text)
 
     def stop(self, submission: str) -> None:
-        """End a job as Ctrl-C would; what is finished is kept."""
+        """Stop a job as Ctrl-C would; finished trials are kept."""
         self._client.stop_job(submission)
 
 
@@ -111,7 +111,7 @@ def _key(job: Job) -> str:
 def _refused(address: str, error: Exception) -> Problem:
     text = str(error).strip()
     if "401" in text or "403" in text or "token" in text.lower():
-        fix = "Give this machine the cluster's token: RAY_AUTH_MODE=token and RAY_AUTH_TOKEN, or ~/.ray/auth_token"
+        fix = "Set the cluster's token on this machine: RAY_AUTH_MODE=token and RAY_AUTH_TOKEN, or ~/.ray/auth_token"
     else:
         fix = "Name the head's dashboard, such as http://head:8265; the cluster needs ray[default]"
-    return Problem("--address", f"no Ray dashboard takes jobs at '{address}' ({text.splitlines()[0]})", fix=fix)
+    return Problem("--address", f"no Ray dashboard accepts jobs at '{address}' ({text.splitlines()[0]})", fix=fix)

@@ -13,7 +13,7 @@ from statistics import fmean
 
 from munchray.errors import InputError, Problem
 from munchray.files import read_json, write_json
-from munchray.finalization.budget import as_long_as
+from munchray.finalization.budget import match_updates
 from munchray.finalization.trainings import ResultStore, Scores, Training, fresh_seeds
 from munchray.models.export import TrainedModel
 from munchray.settings import Job, TrialSettings
@@ -234,7 +234,7 @@ def _baseline(job: Job, regime: str, best: TrialSettings) -> Contender:
     }
     given = best.model_dump(exclude={"regime", "auxiliaries"})
     candidates = tuple(
-        as_long_as(TrialSettings(**{**given, "regime": regime, "auxiliaries": order}), best)
+        match_updates(TrialSettings(**{**given, "regime": regime, "auxiliaries": order}), best)
         for order in orders.get(regime, (job.auxiliaries,))
     )
     return Contender(regime, multi_name(job) if regime == "multi_task" else job.name, candidates)

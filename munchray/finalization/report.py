@@ -1,4 +1,4 @@
-"""What a finalize found: each setting with its spread, each pair of them, and in words what can be told apart."""
+"""The report of a finalization: scores of each setting, significance of each pairwise difference, verdicts in words."""
 
 from __future__ import annotations
 
@@ -12,30 +12,32 @@ from munchray.errors import WorkError
 from munchray.finalization.finalize import RULE, Contender, FinalPlan
 from munchray.finalization.statistics import (
     ALPHA,
-    AcrossSeeds,
-    Interval,
+    IntervalEstimate,
+    PairedDifference,
     Spread,
-    across_seeds,
     bootstrap_difference,
     holm,
+    paired_t_test,
+    probability_of_superiority,
     randomization_p,
-    superiority,
 )
 from munchray.finalization.trainings import ResultStore
 from munchray.settings import TrialSettings
 
 UNEQUAL = 1.1
-"""Times as many updates: from here on two models were not trained alike."""
+"""Ratio of updates from which a comparison of two models carries a warning."""
 
 
 @dataclass(frozen=True)
 class Finalist:
-    """One setting; scores in percent.
+    """Scores of one setting, in percent.
 
     Args:
-        gap: dev F1 in the search minus the mean of the re-runs: what the search promised too much.
-        test_f1: a score a seed.
-        updates: that made each of the models scored on test, on average.
+        searched: dev F1 in the search.
+        rerun: dev F1 of the re-runs on train with fresh seeds.
+        gap: ``searched`` minus the mean of ``rerun``: the optimism of selecting the best of many.
+        test_f1: one score per seed.
+        updates: mean number of updates of the models scored on test.
     """
 
     name: str
@@ -49,34 +51,34 @@ class Finalist:
 
 
 @dataclass(frozen=True)
-class Pair:
-    """Two settings on test.
+class Comparison:
+    """Two settings compared on test.
 
     Args:
-        across: over seeds.
-        p_holm: of `across`, adjusted for all pairs of the report.
+        across: paired difference over seeds.
+        p_holm: p of `across`, adjusted for all pairs of the report.
         a_above_b: P(A > B).
-        within: randomization over sentences, a p a seed.
+        within: p of the randomization test over sentences, one per seed.
         sentences: difference for the first seed, with its interval over sentences.
-        updates: that each made on average.
+        updates: mean number of updates of each.
     """
 
     a: str
     b: str
-    across: AcrossSeeds
+    across: PairedDifference
     p_holm: float | None
-    a_above_b: Interval
+    a_above_b: IntervalEstimate
     within: tuple[float, ...]
-    sentences: Interval
+    sentences: IntervalEstimate
     updates: tuple[float, float]
 
     @property
-    def told_apart(self) -> bool:
-        """Whether trainings with other seeds would most probably agree."""
+    def is_significant(self) -> bool:
+        """Whether the difference over seeds is significant after Holm's correction."""
         return self.p_holm is not None and self.p_holm < ALPHA
 
     def verdict(self) -> str:
-        """In words."""
+        """The result in words."""
         difference, seeds = self.across.difference, len(self.within)
         if seeds < 2:
             return (
@@ -84,37 +86,37 @@ class Pair:
                 f"can be told apart needs more (over test sentences alone p = {self.within[0]:.3f})"
             )
         better = self.a if difference.value > 0 else self.b
-        can = f"can be told apart, {better} is better" if self.told_apart else "cannot be told apart"
+        can = f"can be told apart, {better} is better" if self.is_significant else "cannot be told apart"
         return (
             f"{self.a} and {self.b} {can}: {interval_text(difference, '+.2f')} F1 over {seeds} seeds, "
             f"p = {self.p_holm:.3f} after Holm's correction; "
-            f"P({self.a} > {self.b}) = {interval_text(self.a_above_b, '.2f')}{self._budgets()}"
+            f"P({self.a} > {self.b}) = {interval_text(self.a_above_b, '.2f')}{self._budget_warning()}"
         )
 
-    def _budgets(self) -> str:
+    def _budget_warning(self) -> str:
         ours, theirs = self.updates
         if max(ours, theirs) < UNEQUAL * min(ours, theirs):
             return ""
         return (
-            f". Beware: {self.a} made {ours:,.0f} updates and {self.b} {theirs:,.0f}; the difference may be that of "
-            "longer training"
+            f". Note: {self.a} made {ours:,.0f} updates and {self.b} {theirs:,.0f}; the difference may be due "
+            "to longer training"
         )
 
 
 @dataclass(frozen=True)
 class FinalReport:
-    """All of a finalize.
+    """The complete report of a finalization.
 
     Args:
-        finalists: those of the search by their re-runs, then the baselines.
-        verdicts: what can be told apart from the winner on test.
-        ahead: the baselines that did better than the winner on dev, in words.
+        finalists: the search's settings by mean re-run score, then the baselines.
+        verdicts: comparisons with the winner, in words.
+        ahead: baselines that score higher than the winner on dev, in words.
     """
 
     main: str
     seeds: tuple[int, ...]
     finalists: tuple[Finalist, ...]
-    pairs: tuple[Pair, ...]
+    pairs: tuple[Comparison, ...]
     verdicts: tuple[str, ...]
     ahead: tuple[str, ...]
     winner: str
@@ -122,20 +124,20 @@ class FinalReport:
     final_model: str
 
     def as_json(self) -> dict[str, Any]:
-        """Ready for JSON."""
+        """The report as JSON-serializable values."""
         values = asdict(self)
         for line, finalist in zip(values["finalists"], self.finalists, strict=True):
             line["settings"] = finalist.settings.model_dump(mode="json")
         for line, pair in zip(values["pairs"], self.pairs, strict=True):
-            line["told_apart"] = pair.told_apart
+            line["significant"] = pair.is_significant
         return values
 
 
 def make_report(plan: FinalPlan, store: ResultStore) -> FinalReport:
-    """From finished trainings.
+    """Build the report from finished trainings.
 
     Raises:
-        WorkError: some are missing.
+        WorkError: some trainings have no result.
     """
     missing = [training for training in plan(store) if not store.finished(training)]
     if missing:
@@ -152,7 +154,7 @@ def make_report(plan: FinalPlan, store: ResultStore) -> FinalReport:
     return FinalReport(main, plan.seeds, finalists, tuple(pairs), verdicts, ahead, winner.name, RULE, str(model))
 
 
-def interval_text(estimate: Interval, form: str) -> str:
+def interval_text(estimate: IntervalEstimate, form: str) -> str:
     """``+0.31 (95 % interval -0.80 to +1.42)``."""
     if estimate.low is None or estimate.high is None:
         return f"{estimate.value:{form}}"
@@ -171,18 +173,18 @@ def _finalist(contender: Contender, plan: FinalPlan, store: ResultStore) -> Fina
 
 def _ahead(baseline: Finalist, winner: Finalist) -> str:
     return (
-        f"On dev {baseline.name} does better than the final model's setting: {baseline.rerun} against {winner.rerun}. "
-        "Its models are runs of this search in MLflow; munchray export RUN takes one"
+        f"On dev {baseline.name} scores higher than the final model's setting: {baseline.rerun} against {winner.rerun}."
+        " Its models are runs of this search in MLflow; munchray export RUN takes one"
     )
 
 
-def _pairs(contenders: Sequence[Contender], plan: FinalPlan, store: ResultStore) -> list[Pair]:
+def _pairs(contenders: Sequence[Contender], plan: FinalPlan, store: ResultStore) -> list[Comparison]:
     pairs = [_pair(a, b, plan, store) for a, b in combinations(contenders, 2)]
-    adjusted = holm({position: pair.across.p for position, pair in enumerate(pairs) if pair.across.p is not None})
-    return [replace(pair, p_holm=adjusted.get(position)) for position, pair in enumerate(pairs)]
+    adjusted = holm({index: pair.across.p for index, pair in enumerate(pairs) if pair.across.p is not None})
+    return [replace(pair, p_holm=adjusted.get(index)) for index, pair in enumerate(pairs)]
 
 
-def _pair(a: Contender, b: Contender, plan: FinalPlan, store: ResultStore) -> Pair:
+def _pair(a: Contender, b: Contender, plan: FinalPlan, store: ResultStore) -> Comparison:
     main = a.candidates[0].main
     models = [plan.retrained(contender, _chosen(contender, plan, store)) for contender in (a, b)]
     counts = [[store.test_counts(training, main) for training in trainings] for trainings in models]
@@ -190,11 +192,11 @@ def _pair(a: Contender, b: Contender, plan: FinalPlan, store: ResultStore) -> Pa
     updates = [fmean(store.updates(training) for training in trainings) for trainings in models]
     within = tuple(randomization_p(ours, theirs) for ours, theirs in zip(*counts, strict=True))
     sentences = bootstrap_difference(counts[0][0], counts[1][0])
-    across, above = across_seeds(f1_a, f1_b), superiority(f1_a, f1_b)
-    return Pair(a.name, b.name, across, None, above, within, sentences, (updates[0], updates[1]))
+    across, above = paired_t_test(f1_a, f1_b), probability_of_superiority(f1_a, f1_b)
+    return Comparison(a.name, b.name, across, None, above, within, sentences, (updates[0], updates[1]))
 
 
 def _chosen(contender: Contender, plan: FinalPlan, store: ResultStore) -> TrialSettings:
     chosen = plan.chosen(contender, store)
-    assert chosen is not None  # all re-runs are there
+    assert chosen is not None  # `make_report` checked that all re-runs have finished
     return chosen

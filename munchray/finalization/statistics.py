@@ -1,8 +1,8 @@
-"""Whether one setting is better than another: tests and intervals over sentences and over seeds. (scipy)
+"""Significance of score differences: tests and intervals over sentences and over seeds. (scipy)
 
-Two kinds of chance are kept apart. *Within a seed*: would other test sentences have given the same answer? Shuffling
-and resampling the sentences of two models tells. *Across seeds*: would other trainings? The scores of several seeds
-tell. Neither stands for the other.
+Two sources of variance are kept apart. *Within a seed*: other test sentences, estimated by permuting and resampling the
+sentences of two models. *Across seeds*: other trainings, estimated from the scores of several seeds. Neither implies
+the other.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from munchray.tagging.scoring import SpanCounts
 ROUNDS = 10_000
 LEVEL = 0.95
 ALPHA = 0.05
-EQUAL = 1e-9  # percent; differences that only rounding makes
+EQUAL = 1e-9  # percent; smaller differences are rounding errors
 
 Key = TypeVar("Key", bound=Hashable)
 
 
 @dataclass(frozen=True)
 class Spread:
-    """Scores of one setting over seeds, in percent. ``sd`` (n - 1) is None for a single seed: it shows no spread."""
+    """Scores of one setting over seeds, in percent. ``sd`` (n - 1) is None for a single seed."""
 
     mean: float
     sd: float | None
@@ -37,7 +37,7 @@ class Spread:
 
     @classmethod
     def of(cls, scores: Sequence[float]) -> Spread:
-        """Of at least one score."""
+        """Summarize one or more scores."""
         sd = float(np.std(scores, ddof=1)) if len(scores) > 1 else None
         return cls(float(np.mean(scores)), sd, max(scores), len(scores))
 
@@ -47,8 +47,8 @@ class Spread:
 
 
 @dataclass(frozen=True)
-class Interval:
-    """A number with its 95 % interval; without one where a single seed gives none."""
+class IntervalEstimate:
+    """A point estimate with its 95 % interval; the bounds are None where a single seed gives none."""
 
     value: float
     low: float | None = None
@@ -56,40 +56,39 @@ class Interval:
 
 
 @dataclass(frozen=True)
-class AcrossSeeds:
-    """The paired t test over seeds: the mean of A - B with its interval, and p of "no difference"."""
+class PairedDifference:
+    """The mean of A - B over seeds with its interval, and the p value of the paired t test."""
 
-    difference: Interval
+    difference: IntervalEstimate
     p: float | None
 
 
 def randomization_p(a: Sequence[SpanCounts], b: Sequence[SpanCounts], rounds: int = ROUNDS) -> float:
     """Two-sided p of equal micro-F1 by approximate randomization (Noreen 1989; Yeh 2000).
 
-    In each round every sentence's counts are swapped between the systems with probability 1/2. Where there are no more
-    than ``rounds`` ways to swap, all are taken and p is exact; otherwise it is (hits + 1) / (rounds + 1).
+    In each round every sentence's counts are swapped between the systems with probability 1/2. If there are at most
+    ``rounds`` distinct swaps, they are enumerated and p is exact; otherwise it is (hits + 1) / (rounds + 1).
 
     Args:
         a, b: counts of the same sentences under two systems.
     """
     pairs, times = _distinct(a, b)
-    moved = pairs[:, 0] - pairs[:, 1]
-    differ = moved.any(axis=1)
-    moved, times = moved[differ], times[differ]
+    deltas = pairs[:, 0] - pairs[:, 1]
+    differ = deltas.any(axis=1)
+    deltas, times = deltas[differ], times[differ]
     exact = math.prod(int(n) + 1 for n in times) <= rounds
     swapped, weights = _all_swaps(times) if exact else _random_swaps(times, rounds)
     sums = _counts_of(a).sum(0), _counts_of(b).sum(0)
-    change = swapped @ moved
+    change = swapped @ deltas
     found = np.abs(_f1(sums[0] - change) - _f1(sums[1] + change)) >= abs(_f1(sums[0]) - _f1(sums[1])) - EQUAL
     hits = float(weights[found].sum())
     return min(1.0, hits) if exact else (hits + 1) / (rounds + 1)
 
 
-def bootstrap_difference(a: Sequence[SpanCounts], b: Sequence[SpanCounts], rounds: int = ROUNDS) -> Interval:
+def bootstrap_difference(a: Sequence[SpanCounts], b: Sequence[SpanCounts], rounds: int = ROUNDS) -> IntervalEstimate:
     """Micro-F1 of A minus that of B, with the percentile interval of the paired bootstrap over sentences.
 
-    Equal rows are drawn together, which is the same distribution: how often each kind of sentence is drawn is
-    multinomial.
+    Sentences with equal counts are drawn together: how often each kind is drawn follows a multinomial distribution.
     """
     pairs, times = _distinct(a, b)
     rng = generator("bootstrap", len(a), rounds)
@@ -97,41 +96,41 @@ def bootstrap_difference(a: Sequence[SpanCounts], b: Sequence[SpanCounts], round
     differences = _f1(drawn @ pairs[:, 0]) - _f1(drawn @ pairs[:, 1])
     low, high = np.quantile(differences, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     observed = _f1(_counts_of(a).sum(0)) - _f1(_counts_of(b).sum(0))
-    return Interval(float(observed), float(low), float(high))
+    return IntervalEstimate(float(observed), float(low), float(high))
 
 
-def across_seeds(a: Sequence[float], b: Sequence[float]) -> AcrossSeeds:
-    """Paired by seed: with the same seed two trainings begin alike and see main's sentences in the same order.
+def paired_t_test(a: Sequence[float], b: Sequence[float]) -> PairedDifference:
+    """Paired t test over seeds: the same seed means the same initial weights and the same order of main's sentences.
 
     Args:
-        a, b: a score a seed, the same seeds in the same order; a single one gives neither interval nor p.
+        a, b: one score per seed, the same seeds in the same order; a single seed gives neither interval nor p.
     """
     differences = np.subtract(a, b)
     mean = float(differences.mean())
     if len(differences) < 2:
-        return AcrossSeeds(Interval(mean), None)
+        return PairedDifference(IntervalEstimate(mean), None)
     if np.ptp(differences) < EQUAL:  # scipy divides by the spread
-        return AcrossSeeds(Interval(mean, mean, mean), 1.0 if abs(mean) < EQUAL else 0.0)
+        return PairedDifference(IntervalEstimate(mean, mean, mean), 1.0 if abs(mean) < EQUAL else 0.0)
     test = stats.ttest_1samp(differences, 0.0)
     interval = test.confidence_interval(LEVEL)
-    return AcrossSeeds(Interval(mean, float(interval.low), float(interval.high)), float(test.pvalue))
+    return PairedDifference(IntervalEstimate(mean, float(interval.low), float(interval.high)), float(test.pvalue))
 
 
-def superiority(a: Sequence[float], b: Sequence[float]) -> Interval:
-    """P(A > B): how probably a new training of A scores above a new training of B; ties count half.
+def probability_of_superiority(a: Sequence[float], b: Sequence[float]) -> IntervalEstimate:
+    """P(A > B): the probability that a new training of A scores above a new training of B; ties count half.
 
-    The share of pairs, with the interval of Newcombe (2006, method 5), a score interval on Hanley and McNeil's variance
-    that keeps its width where all pairs agree, as they easily do with few seeds.
+    Estimated by the share of pairs, with the interval of Newcombe (2006, method 5), a score interval on Hanley and
+    McNeil's variance that keeps its width where all pairs agree, as they often do with few seeds.
     """
     wins = np.subtract.outer(np.asarray(a), np.asarray(b))
     share = float(np.mean((wins > EQUAL) + 0.5 * (np.abs(wins) <= EQUAL)))
     if len(a) < 2 or len(b) < 2:
-        return Interval(share)
-    return Interval(share, _edge(share, 0.0, len(a), len(b)), _edge(share, 1.0, len(a), len(b)))
+        return IntervalEstimate(share)
+    return IntervalEstimate(share, _score_bound(share, 0.0, len(a), len(b)), _score_bound(share, 1.0, len(a), len(b)))
 
 
 def holm(p_values: Mapping[Key, float]) -> dict[Key, float]:
-    """Adjusted p values (Holm 1979): below 5 % means that none of those so marked is wrong, with 95 % confidence."""
+    """Adjusted p values (Holm 1979), which control the family-wise error rate."""
     adjusted: dict[Key, float] = {}
     highest = 0.0
     for rank, key in enumerate(sorted(p_values, key=lambda key: p_values[key])):
@@ -140,8 +139,8 @@ def holm(p_values: Mapping[Key, float]) -> dict[Key, float]:
     return {key: adjusted[key] for key in p_values}
 
 
-def _edge(share: float, end: float, m: int, n: int) -> float:
-    """Where the score interval ends towards 0 or 1."""
+def _score_bound(share: float, end: float, m: int, n: int) -> float:
+    """The bound of the score interval toward ``end``, 0 or 1."""
     z, half = float(stats.norm.ppf((1 + LEVEL) / 2)), (m + n) / 2 - 1
 
     def excess(theta: float) -> float:
@@ -153,33 +152,33 @@ def _edge(share: float, end: float, m: int, n: int) -> float:
 
 
 def _counts_of(counts: Sequence[SpanCounts]) -> np.ndarray:
-    """float64 [sentences, 3]"""
+    """(tp, fp, fn) of each sentence, float64 [sentences, 3]."""
     return np.array([(c.tp, c.fp, c.fn) for c in counts], np.float64)
 
 
 def _distinct(a: Sequence[SpanCounts], b: Sequence[SpanCounts]) -> tuple[np.ndarray, np.ndarray]:
-    """The kinds of sentences, float64 [kinds, system, 3], and how often each occurs, int64 [kinds]."""
+    """Distinct counts of both systems, float64 [kinds, system, 3], and their multiplicity, int64 [kinds]."""
     both = np.hstack([_counts_of(a), _counts_of(b)])
     kinds, times = np.unique(both, axis=0, return_counts=True)
     return kinds.reshape(-1, 2, 3), times
 
 
 def _f1(counts: np.ndarray) -> np.ndarray:
-    """Percent, from summed counts [..., 3]; 0 when nothing is right."""
+    """F1 in percent from summed counts [..., 3]; 0 without true positives."""
     tp, fp, fn = np.moveaxis(counts, -1, 0)
-    whole = 2 * tp + fp + fn
-    f1: np.ndarray = 100 * np.divide(2 * tp, whole, out=np.zeros_like(whole), where=whole > 0)
+    total = 2 * tp + fp + fn
+    f1: np.ndarray = 100 * np.divide(2 * tp, total, out=np.zeros_like(total), where=total > 0)
     return f1
 
 
 def _random_swaps(times: np.ndarray, rounds: int) -> tuple[np.ndarray, np.ndarray]:
-    """How many sentences of each kind are swapped in each round, [rounds, kinds], every round weighing 1."""
+    """Random numbers of swapped sentences of each kind, [rounds, kinds], and a weight of 1 for every round."""
     swaps = generator("swaps", rounds, *times).binomial(times, 0.5, size=(rounds, len(times)))
     return swaps.astype(np.float64), np.ones(rounds)
 
 
 def _all_swaps(times: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Every number of swaps of every kind, and how probable it is."""
+    """All combinations of numbers of swapped sentences per kind, and their probabilities."""
     grids = np.meshgrid(*(np.arange(n + 1) for n in times), indexing="ij")
     swaps = np.stack([grid.ravel() for grid in grids], axis=1) if len(times) else np.zeros((1, 0))
     return swaps.astype(np.float64), stats.binom.pmf(swaps, times, 0.5).prod(axis=1)

@@ -16,7 +16,7 @@ from munchray.progress.terminal import setting_text, state_text
 if TYPE_CHECKING:
     from munchray.settings import TrialSettings
     from munchray.training.events import TrialAssignment
-    from munchray.training.trial_results import EpochReport, TrialResult
+    from munchray.training.trial_results import EpochMetrics, TrialResult
 
 SECONDS_BETWEEN_UPDATES = 0.5
 """Each update of a cell's output is a message that the notebook keeps."""
@@ -29,7 +29,7 @@ class NotebookProgress(Progress):
         self._what = ""
         self._total, self._ended = 0, 0
         self._best: tuple[float, str] | None = None
-        self._running: dict[int, tuple[TrialSettings, EpochReport | None]] = {}
+        self._running: dict[int, tuple[TrialSettings, EpochMetrics | None]] = {}
         self._lines: list[str] = []
         self._handle = display(HTML(""), display_id=True)
         self._drawn = 0.0
@@ -64,7 +64,7 @@ class NotebookProgress(Progress):
         self._running[trial.number] = (trial.settings, None)
         self._draw()
 
-    def epoch_ended(self, trial: TrialAssignment, report: EpochReport) -> None:
+    def epoch_ended(self, trial: TrialAssignment, report: EpochMetrics) -> None:
         """Show its last epoch."""
         self._running[trial.number] = (trial.settings, report)
         self._draw(soon=False)

@@ -21,7 +21,7 @@ from munchray.progress.base import Progress
 if TYPE_CHECKING:
     from munchray.settings import TrialSettings
     from munchray.training.events import TrialAssignment
-    from munchray.training.trial_results import EpochReport, TrialResult
+    from munchray.training.trial_results import EpochMetrics, TrialResult
 
 SECONDS_BETWEEN_LINES = 5.0
 """Where progress is plain lines, a log should stay short."""
@@ -31,7 +31,7 @@ class TerminalProgress(Progress):
     """A live table of the running trials on a terminal; elsewhere one line for each trial that ends."""
 
     def __init__(self) -> None:
-        self._running: dict[int, tuple[TrialSettings, EpochReport | None]] = {}
+        self._running: dict[int, tuple[TrialSettings, EpochMetrics | None]] = {}
         self._best: float | None = None
         self._bars = Bars(
             TextColumn("trials"),
@@ -78,7 +78,7 @@ class TerminalProgress(Progress):
         """Add it to the table."""
         self._running[trial.number] = (trial.settings, None)
 
-    def epoch_ended(self, trial: TrialAssignment, report: EpochReport) -> None:
+    def epoch_ended(self, trial: TrialAssignment, report: EpochMetrics) -> None:
         """Show its last epoch in the table."""
         self._running[trial.number] = (trial.settings, report)
 
@@ -154,7 +154,7 @@ class TerminalCurve(TerminalProgress):
         if not isinstance(self._status, nullcontext) and self._updates % 10 == 0:
             self._status.update(f"update {self._updates} of this epoch")
 
-    def epoch_ended(self, trial: TrialAssignment, report: EpochReport) -> None:
+    def epoch_ended(self, trial: TrialAssignment, report: EpochMetrics) -> None:
         """A line of the curve."""
         self._updates = 0
         stage = report.stage_name if len(report.stage_name) <= 32 else "..." + report.stage_name[-29:]
@@ -174,7 +174,7 @@ class TerminalCurve(TerminalProgress):
         """Nothing: the command prints the scores."""
 
 
-def state_text(report: EpochReport | None) -> str:
+def state_text(report: EpochMetrics | None) -> str:
     """How far a running trial is."""
     if report is None:
         return "starting"

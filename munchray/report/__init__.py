@@ -1,1 +1,1 @@
-"""What a search's finished trials say about orders: estimates with intervals, and figures."""
+"""Analysis of a search's finished trials: effects of order with intervals, figures, span errors, an HTML page."""

@@ -1,8 +1,8 @@
-"""What finished trials say about auxiliaries and their order: estimated effects on dev F1, with 95 % intervals.
+"""Effects of auxiliaries and their order on dev F1, estimated from finished trials, with 95 % intervals.
 
-Each question is a linear regression of dev F1 on what it asks about, beside which auxiliaries there are, how many, and
-the values of whatever else varies. Observations are whole orders and, for Stack, the beginnings that were trained on
-the way. What began with the same stage may err together (`regression.py`): luck in it is handed on.
+Each kind of effect is a linear regression of dev F1 on its own columns, adjusted for which auxiliaries an order has,
+how many, and the other varied settings. Observations are whole orders and, for Stack, the prefixes trained on the way.
+Errors may correlate within a group that shares its first stage (`regression.py`), since later stages inherit its luck.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ from dataclasses import dataclass
 import numpy as np
 
 from munchray.report.design import Design
-from munchray.report.observations import observations
-from munchray.report.regression import NOTHING, Array, LeastSquares
+from munchray.report.regression import TOLERANCE, Array, LeastSquares
+from munchray.report.trained_orders import trained_orders
 from munchray.tuning.ranking import RankedTrial
 
-LEAST_FREEDOM = 3
-"""Degrees of freedom below which an interval is too wide, and too unsure, to be worth a line."""
+MIN_DEGREES_OF_FREEDOM = 3
+"""Below this, intervals are too wide and too unreliable to be reported."""
 
 
 @dataclass(frozen=True)
 class Effect:
-    """Percent points of dev F1, and the ends of the 95 % interval."""
+    """An effect in percentage points of dev F1, with the bounds of its 95 % interval."""
 
     of: str
     points: float
@@ -32,16 +32,16 @@ class Effect:
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What the trials say to one question.
+class EffectEstimates:
+    """The estimated effects of one kind.
 
     Args:
         meaning: what an effect compares.
-        unknown: those of which the orders tried say nothing, or only those that began with the same stage do.
+        unknown: labels that the orders tried do not identify, or only those of a single group do.
         reason: why there are no effects; empty if there are some.
     """
 
-    question: str
+    kind: str
     meaning: str
     effects: tuple[Effect, ...]
     unknown: tuple[str, ...]
@@ -49,100 +49,100 @@ class Answer:
 
 
 @dataclass(frozen=True)
-class OrderEvidence:
-    """The answers to all questions.
+class OrderEffects:
+    """The estimated effects of all kinds.
 
     Args:
-        trials: finished ones.
-        beginnings: scored beginnings that no trial had as its whole order.
+        trials: number of finished trials.
+        prefixes: number of scored prefixes that are not the whole order of any trial.
     """
 
     trials: int
-    beginnings: int
-    answers: tuple[Answer, ...]
+    prefixes: int
+    kinds: tuple[EffectEstimates, ...]
 
 
-def order_evidence(trials: Sequence[RankedTrial]) -> OrderEvidence:
-    """The evidence of a search's finished trials."""
-    seen = observations(trials)
-    design = Design(seen)
-    answers = tuple(_answer(design, question) for question in _questions(design))
-    return OrderEvidence(len(trials), sum(not each.whole for each in seen), answers)
+def order_effects(trials: Sequence[RankedTrial]) -> OrderEffects:
+    """Estimate all effects from a search's finished trials."""
+    observations = trained_orders(trials)
+    design = Design(observations)
+    kinds = tuple(_estimate(design, regression) for regression in _regressions(design))
+    return OrderEffects(len(trials), sum(not each.whole for each in observations), kinds)
 
 
 @dataclass(frozen=True)
-class _Question:
-    """What to regress on.
+class _Regression:
+    """The columns of one regression.
 
     Args:
-        columns: (N, F), what is asked about; nan in rows that say nothing about it.
-        beside: (N, C), what else may matter.
-        alike: (F, D), directions in which the effects could shift without any order scoring differently.
-        without: why no row says anything, if none does.
+        columns: (N, F), one per effect; NaN in rows that do not bear on it.
+        covariates: (N, C), to adjust for.
+        unidentified: (F, D), directions in which the effects can shift without changing any fitted score.
+        no_rows: the reason to give if all rows are NaN.
     """
 
-    name: str
+    kind: str
     meaning: str
     labels: Sequence[str]
     columns: Array
-    beside: Array
-    alike: Array
-    without: str = ""
+    covariates: Array
+    unidentified: Array
+    no_rows: str = ""
 
 
-def _questions(design: Design) -> Iterator[_Question]:
-    names, all_alike = design.names, np.ones((len(design.names), 1))
-    which = np.hstack([design.present, design.surroundings])
+def _regressions(design: Design) -> Iterator[_Regression]:
+    names, common_shift = design.names, np.ones((len(design.names), 1))
+    members = np.hstack([design.present, design.nuisance])
     rather = "is this one, rather than another"
-    yield _Question("presence", f"one of them {rather}", names, design.present, design.surroundings, all_alike)
-    moved = "it stands at the end, rather than at the beginning, the others staying in order"
-    yield _Question("position", moved, names, design.position, which, all_alike)
-    yield _Question("first", f"the first {rather}", names, design.first, which, all_alike)
-    yield _Question("last", f"the last {rather}", names, design.last, which, all_alike)
+    yield _Regression("presence", f"one of them {rather}", names, design.present, design.nuisance, common_shift)
+    moved = "it is last, rather than first, the others keeping their order"
+    yield _Regression("position", moved, names, design.position, members, common_shift)
+    yield _Regression("first", f"the first {rather}", names, design.first, members, common_shift)
+    yield _Regression("last", f"the last {rather}", names, design.last, members, common_shift)
     labels = [f"{a} before {b}" for a, b in design.pairs]
-    yield _Question("before", "rather than after it", labels, design.before, which, np.zeros((len(labels), 0)))
+    yield _Regression("before", "rather than after it", labels, design.before, members, np.zeros((len(labels), 0)))
     labels = [f"{a} beside {b}" for a, b in design.pairs]
-    ends = np.hstack([which, design.first, design.last])
-    beyond = "beyond what each gains by its neighbours and at the ends"
-    yield _Question("beside", beyond, labels, design.beside, ends, design.members)
-    late = "those that come to more alone come later, rather than earlier"
-    alone = "no order is of auxiliaries that were each trained alone"
+    ends = np.hstack([members, design.first, design.last])
+    beyond = "rather than apart, beyond what each gains by its neighbours and at the ends"
+    yield _Regression("beside", beyond, labels, design.beside, ends, design.members)
+    late = "auxiliaries that score higher alone come later, rather than earlier"
+    alone = "no order consists of auxiliaries that were each trained alone"
     ascent = design.ascent / 2  # 1 from descending to ascending
-    yield _Question("sorted", late, ["ascending order"], ascent, which, np.zeros((1, 0)), alone)
+    yield _Regression("sorted", late, ["ascending order"], ascent, members, np.zeros((1, 0)), alone)
 
 
-def _answer(design: Design, question: _Question) -> Answer:
-    rows = np.asarray(~np.isnan(question.columns).any(axis=1))
-    seen = [each for each, kept in zip(design.seen, rows, strict=True) if kept]
-    x = np.hstack([question.columns, question.beside])[rows]
-    fit = LeastSquares(x, np.array([each.dev_f1 for each in seen]), [each.root for each in seen])
-    effects, unknown = [], list(question.labels)
-    if not seen and question.without:
-        reason = question.without
-    elif fit.freedom < LEAST_FREEDOM:
-        roots = len({each.root for each in seen})
-        reason = f"too few trials: {len(seen)} trainings from {roots} beginnings for {fit.rank} unknowns"
+def _estimate(design: Design, regression: _Regression) -> EffectEstimates:
+    rows = np.asarray(~np.isnan(regression.columns).any(axis=1))
+    observations = [each for each, kept in zip(design.observations, rows, strict=True) if kept]
+    x = np.hstack([regression.columns, regression.covariates])[rows]
+    fit = LeastSquares(x, np.array([each.dev_f1 for each in observations]), [each.root for each in observations])
+    effects, unknown = [], list(regression.labels)
+    if not observations and regression.no_rows:
+        reason = regression.no_rows
+    elif fit.degrees_of_freedom < MIN_DEGREES_OF_FREEDOM:
+        groups = len({each.root for each in observations})
+        reason = f"too few trials: {len(observations)} trainings in {groups} groups for {fit.rank} unknowns"
     else:
-        effects = list(_effects(fit, question))
+        effects = list(_effects(fit, regression))
         unknown = [label for label in unknown if label not in {effect.of for effect in effects}]
-        reason = "" if effects else "the orders tried differ too little to tell"
-    return Answer(question.name, question.meaning, tuple(effects), tuple(unknown), reason)
+        reason = "" if effects else "the orders tried vary too little"
+    return EffectEstimates(regression.kind, regression.meaning, tuple(effects), tuple(unknown), reason)
 
 
-def _effects(fit: LeastSquares, question: _Question) -> Iterator[Effect]:
-    """Of each label that the data can tell about."""
-    others = np.zeros(question.beside.shape[1])
-    for label, contrast in zip(question.labels, _contrasts(question.alike), strict=True):
-        found = fit.estimate(np.concatenate([contrast, others]))
-        if found is not None:
-            yield Effect(label, found.value, found.low, found.high)
+def _effects(fit: LeastSquares, regression: _Regression) -> Iterator[Effect]:
+    """The effect of each label that the data identify."""
+    others = np.zeros(regression.covariates.shape[1])
+    for label, contrast in zip(regression.labels, _contrasts(regression.unidentified), strict=True):
+        estimate = fit.estimate(np.concatenate([contrast, others]))
+        if estimate is not None:
+            yield Effect(label, estimate.value, estimate.low, estimate.high)
 
 
-def _contrasts(alike: Array) -> Array:
-    """(F, F): each effect against the others, so that no direction that is alike moves it; zeros where that is all.
+def _contrasts(unidentified: Array) -> Array:
+    """(F, F): each effect against the others, orthogonal to the unidentified directions; zeros where nothing is left.
 
-    With a single direction that shifts all effects: each less the mean of the others.
+    For a single direction that shifts all effects together: each effect minus the mean of the others.
     """
-    free = np.eye(len(alike)) - alike @ np.linalg.pinv(alike)
-    own = np.diag(free)[:, None]
-    return np.divide(free, own, out=np.zeros_like(free), where=own > NOTHING)
+    projection = np.eye(len(unidentified)) - unidentified @ np.linalg.pinv(unidentified)
+    diagonal = np.diag(projection)[:, None]
+    return np.divide(projection, diagonal, out=np.zeros_like(projection), where=diagonal > TOLERANCE)

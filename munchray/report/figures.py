@@ -1,6 +1,6 @@
 """Figures of a search, from its ranking: auxiliaries by position, the orders explored, the progress. (matplotlib)
 
-Every text in an SVG is text, and every beginning of an order in `path_view` has the id `node_id` gives it.
+SVGs keep text as text, and every prefix of an order in `path_view` has the id that `node_id` returns.
 """
 
 from __future__ import annotations
@@ -18,22 +18,23 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from munchray.files import written_aside
-from munchray.report.paths import Paths
+from munchray.orders import Order
+from munchray.report.prefix_tree import Position, PrefixTree
 from munchray.tuning.ranking import RankedTrial
 
 BEST = "#d62728"  # red
-QUIET = "#b0b0b0"
-COLOURS = mpl.colormaps["viridis"]
-STYLE = {"svg.fonttype": "none", "svg.hashsalt": "munchray", "font.size": 9.0}  # the same trials, the same bytes
-UNKNOWN = "#e8e8e8"  # a beginning that was not scored: only Stack scores them
-INCHES_A_LEAF, INCHES_A_STEP = 0.28, 1.9
+GREY = "#b0b0b0"
+COLOUR_MAP = mpl.colormaps["viridis"]
+STYLE = {"svg.fonttype": "none", "svg.hashsalt": "munchray", "font.size": 9.0}  # reproducible bytes
+UNKNOWN = "#e8e8e8"  # a prefix without a score: only Stack scores prefixes
+INCHES_PER_LEAF, INCHES_PER_LEVEL = 0.28, 1.9
 
 
-def drawn(trials: Sequence[RankedTrial]) -> dict[str, Figure]:
-    """The figures that these trials, best first, allow; none without a trial, only progress without orders to compare.
+def draw_all(trials: Sequence[RankedTrial]) -> dict[str, Figure]:
+    """Draw the figures for which there is data; ``trials`` are best first.
 
     Returns:
-        By name: ``positions``, ``paths``, ``progress``.
+        By name: ``positions`` and ``paths`` if there are several orders, ``progress`` if there is any trial.
     """
     kinds: dict[str, Callable[[Sequence[RankedTrial]], Figure]] = {}
     if len({trial.order for trial in trials}) > 1:
@@ -43,16 +44,16 @@ def drawn(trials: Sequence[RankedTrial]) -> dict[str, Figure]:
     return {name: draw(trials) for name, draw in kinds.items()}
 
 
-def as_svg(figure: Figure) -> str:
-    """The figure as the text of an SVG file."""
+def to_svg(figure: Figure) -> str:
+    """Render as SVG text."""
     text = io.StringIO()
     with mpl.rc_context(STYLE):
         figure.savefig(text, format="svg", bbox_inches="tight", metadata={"Date": None})
     return text.getvalue()
 
 
-def as_png(figure: Figure) -> bytes:
-    """The figure as the bytes of a PNG file."""
+def to_png(figure: Figure) -> bytes:
+    """Render as PNG bytes."""
     data = io.BytesIO()
     with mpl.rc_context(STYLE):
         figure.savefig(data, format="png", bbox_inches="tight", dpi=150)
@@ -60,10 +61,10 @@ def as_png(figure: Figure) -> bytes:
 
 
 def save(figures: Mapping[str, Figure], folder: Path) -> list[Path]:
-    """Write ``NAME.png`` and ``NAME.svg`` of each; what was there is replaced."""
+    """Write ``NAME.png`` and ``NAME.svg`` of each figure, replacing existing files."""
     written = []
     for name, figure in figures.items():
-        for ending, data in (("png", as_png(figure)), ("svg", as_svg(figure).encode())):
+        for ending, data in (("png", to_png(figure)), ("svg", to_svg(figure).encode())):
             with written_aside(folder / f"{name}.{ending}") as aside:
                 aside.write_bytes(data)
             written.append(folder / f"{name}.{ending}")
@@ -71,64 +72,66 @@ def save(figures: Mapping[str, Figure], folder: Path) -> list[Path]:
 
 
 def heat_map(trials: Sequence[RankedTrial]) -> Figure:
-    """Mean dev F1 of the trials that have an auxiliary at a position, and how many they are."""
+    """Heat map of the mean dev F1, and the number, of the trials with an auxiliary at a position."""
     names = sorted({name for trial in trials for name in trial.order})
-    means, counts = _by_place(trials, names)
+    means, counts = _mean_by_position(trials, names)
     figure = Figure(figsize=(2.2 + 0.8 * means.shape[1], 1.2 + 0.45 * len(names)))
     axes = figure.subplots()
-    image = axes.imshow(means, cmap=COLOURS, aspect="auto")
+    image = axes.imshow(means, cmap=COLOUR_MAP, aspect="auto")
     bright = np.nanquantile(means, (0, 1)) @ (0.4, 0.6)
     for row, column in zip(*np.nonzero(counts), strict=True):
         colour = "black" if means[row, column] > bright else "white"
         text = f"{means[row, column]:.2f}\n{counts[row, column]}"
         axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=8)
     axes.set_yticks(range(len(names)), names)
-    axes.set_xticks(range(means.shape[1]), [str(position + 1) for position in range(means.shape[1])])
+    axes.set_xticks(range(means.shape[1]), [str(column + 1) for column in range(means.shape[1])])
     axes.set(xlabel="position in the order", title="mean dev F1, number of trials")
     figure.colorbar(image, ax=axes)
     return figure
 
 
 def path_view(trials: Sequence[RankedTrial]) -> Figure:
-    """The orders explored as a tree: each beginning a node with its best dev F1, the best order in red, best on top."""
-    paths = Paths.of(trials)
-    places = paths.places()
-    leaves = 1 + max(height for _, height in places.values())
-    steps = 1 + max(step for step, _ in places.values())
-    figure = Figure(figsize=(1 + INCHES_A_STEP * steps, 1 + INCHES_A_LEAF * leaves))
+    """The orders explored as a tree of prefixes with their best dev F1; the best order on top and in red."""
+    tree = PrefixTree.from_trials(trials)
+    positions = tree.positions()
+    leaves = 1 + max(height for _, height in positions.values())
+    levels = 1 + max(depth for depth, _ in positions.values())
+    figure = Figure(figsize=(1 + INCHES_PER_LEVEL * levels, 1 + INCHES_PER_LEAF * leaves))
     axes = figure.subplots()
-    _draw_edges(axes, paths, places)
-    known = [order for order in places if order in paths.scores]
-    at = np.array([places[order] for order in known])
-    points = axes.scatter(at[:, 0], at[:, 1], c=[paths.scores[order] for order in known], cmap=COLOURS, s=36, zorder=3)
-    unscored = np.array([places[order] for order in places if order not in paths.scores]).reshape(-1, 2)
-    axes.scatter(unscored[:, 0], unscored[:, 1], c=UNKNOWN, edgecolors=QUIET, s=36, zorder=3)
-    for order, (step, height) in places.items():
+    _draw_edges(axes, tree, positions)
+    known = [order for order in positions if order in tree.scores]
+    at = np.array([positions[order] for order in known])
+    points = axes.scatter(
+        at[:, 0], at[:, 1], c=[tree.scores[order] for order in known], cmap=COLOUR_MAP, s=36, zorder=3
+    )
+    unscored = np.array([positions[order] for order in positions if order not in tree.scores]).reshape(-1, 2)
+    axes.scatter(unscored[:, 0], unscored[:, 1], c=UNKNOWN, edgecolors=GREY, s=36, zorder=3)
+    for order, (depth, height) in positions.items():
         if order:
-            label = f"{order[-1]} {paths.scores[order]:.2f}" if order in paths.scores else order[-1]
-            colour = BEST if order == paths.best[: len(order)] else "black"
-            axes.text(step + 0.03, height - 0.15, label, va="bottom", fontsize=7, color=colour, gid=node_id(order))
-    axes.set(title=f"{len(paths.orders)} orders, the best dev F1 of each of their {len(places) - 1} beginnings")
-    axes.set_xlim(-0.1, steps)
+            label = f"{order[-1]} {tree.scores[order]:.2f}" if order in tree.scores else order[-1]
+            colour = BEST if order == tree.best[: len(order)] else "black"
+            axes.text(depth + 0.03, height - 0.15, label, va="bottom", fontsize=7, color=colour, gid=node_id(order))
+    axes.set(title=f"{len(tree.orders)} orders, the best dev F1 of each of their {len(positions) - 1} prefixes")
+    axes.set_xlim(-0.1, levels)
     axes.set_ylim(leaves - 0.5, -0.9)
     axes.axis("off")
-    figure.colorbar(points, ax=axes, shrink=min(1.0, 4 / (1 + INCHES_A_LEAF * leaves)), anchor=(0.0, 1.0))
+    figure.colorbar(points, ax=axes, shrink=min(1.0, 4 / (1 + INCHES_PER_LEAF * leaves)), anchor=(0.0, 1.0))
     return figure
 
 
 def node_id(order: Sequence[str]) -> str:
-    """What the node of a beginning is called in the SVG of `path_view`."""
+    """The id of a prefix's node in the SVG of `path_view`."""
     return "path:" + ">".join(order)
 
 
 def progress(trials: Sequence[RankedTrial]) -> Figure:
-    """Dev F1 of each trial and of the best so far, by the updates trained until it ended."""
+    """Dev F1 of each trial and of the best so far, over the updates trained until it ended."""
     ended = sorted(trials, key=lambda trial: (trial.ended, trial.number))
     scores = np.array([trial.dev_f1 for trial in ended])
     updates = np.cumsum([trial.updates - trial.updates_saved for trial in ended])
     figure = Figure(figsize=(6.4, 3.6))
     axes = figure.subplots()
-    axes.plot(updates, scores, "o", color=QUIET, label="each trial")
+    axes.plot(updates, scores, "o", color=GREY, label="each trial")
     axes.step(updates, np.maximum.accumulate(scores), where="post", color=BEST, label="best so far")
     axes.set(xlabel="updates trained by the trials that had finished", ylabel="dev F1", title="progress of the search")
     axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
@@ -136,7 +139,7 @@ def progress(trials: Sequence[RankedTrial]) -> Figure:
 
 
 def learning_curves(curves: Mapping[str, Sequence[tuple[int, float]]]) -> Figure:
-    """Dev F1 over updates, (updates, dev F1) an epoch, of some trials by their labels."""
+    """Dev F1 over updates of some trials; each curve is (updates, dev F1) per epoch, by label."""
     figure = Figure(figsize=(6.4, 3.6))
     axes = figure.subplots()
     for (label, curve), style in zip(curves.items(), cycle(["-", "--", ":", "-."]), strict=False):
@@ -146,8 +149,8 @@ def learning_curves(curves: Mapping[str, Sequence[tuple[int, float]]]) -> Figure
     return figure
 
 
-def _by_place(trials: Sequence[RankedTrial], names: Sequence[str]) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Mean dev F1, nan where there is none, and number of trials: (auxiliaries, places)."""
+def _mean_by_position(trials: Sequence[RankedTrial], names: Sequence[str]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Mean dev F1 (NaN where there is no trial) and number of trials, each (auxiliaries, positions)."""
     sums = np.zeros((len(names), max(len(trial.order) for trial in trials)))
     counts = np.zeros(sums.shape, dtype=int)
     for trial in trials:
@@ -157,9 +160,9 @@ def _by_place(trials: Sequence[RankedTrial], names: Sequence[str]) -> tuple[NDAr
     return np.divide(sums, counts, out=np.full(sums.shape, np.nan), where=counts > 0), counts
 
 
-def _draw_edges(axes: Any, paths: Paths, places: Mapping[tuple[str, ...], tuple[float, float]]) -> None:
-    """A line from each beginning to the one that is an auxiliary longer."""
-    edges = {order: [places[order[:-1]], places[order]] for order in places if order}
-    best = [order == paths.best[: len(order)] for order in edges]
-    colours, widths = ([(BEST, QUIET)[not on] for on in best], [2.5 if on else 0.8 for on in best])
+def _draw_edges(axes: Any, tree: PrefixTree, positions: Mapping[Order, Position]) -> None:
+    """A line from each prefix to each of its children."""
+    edges = {order: [positions[order[:-1]], positions[order]] for order in positions if order}
+    best = [order == tree.best[: len(order)] for order in edges]
+    colours, widths = ([(BEST, GREY)[not on] for on in best], [2.5 if on else 0.8 for on in best])
     axes.add_collection(LineCollection(list(edges.values()), colors=colours, linewidths=widths, zorder=1))

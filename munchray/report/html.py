@@ -1,4 +1,4 @@
-"""The report of a search: one HTML page that needs no network and runs no code. (jinja2)"""
+"""The report of a search: one static, self-contained HTML page. (jinja2)"""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from munchray.corpora.tags import Span
 from munchray.errors import InputError, WorkError
 from munchray.orders import order_text
 from munchray.report import figures
-from munchray.report.effects import order_evidence
+from munchray.report.effects import order_effects
 from munchray.report.span_errors import KINDS, Example, SpanErrors, span_errors
 from munchray.settings import Job
 from munchray.training.trial_results import read_epochs
@@ -27,16 +27,16 @@ if TYPE_CHECKING:
 PAGE = "page.html"  # beside this file
 CURVES = 5
 CAPTIONS = {
-    "progress": "Dev F1 of each trial as it ended, and the best so far, over the updates trained by then.",
-    "positions": "Mean dev F1 of the trials that have an auxiliary at a position, and below it how many they are.",
-    "paths": "The orders explored as a tree of beginnings, best on top; the best order is red.",
+    "progress": "Dev F1 of each trial when it ended, and the best so far, over the updates trained by then.",
+    "positions": "Mean dev F1 of the trials with an auxiliary at a position, and below it their number.",
+    "paths": "The orders explored as a tree of prefixes, best on top; the best order is red.",
     "curves": "Dev F1 of the best trials over their updates.",
 }
 
 
 @dataclass(frozen=True)
-class Piece:
-    """A part of a sentence: words, or a span with its type, wrong if the other side does not have it."""
+class Segment:
+    """A part of a sentence: plain words, or a span with its type; ``wrong`` if the other annotation lacks it."""
 
     text: str
     entity_type: str = ""
@@ -44,10 +44,10 @@ class Piece:
 
 
 def html_report(job: Job, open_data: Callable[[], DataSpec]) -> str:
-    """The report of a job's search, finished or not.
+    """Render the report of a job's search, finished or not.
 
     Args:
-        open_data: of the job; called if nobody has looked for the best model's errors before.
+        open_data: opens the job's data; called unless the best model's span errors are cached.
 
     Raises:
         InputError: the job has not been searched yet.
@@ -61,7 +61,7 @@ def html_report(job: Job, open_data: Callable[[], DataSpec]) -> str:
         best=ranked.best,
         captions=CAPTIONS,
         figures=_figures(ranked),
-        evidence=order_evidence(ranked.trials) if job.search_space.order else None,
+        effects=order_effects(ranked.trials) if job.search_space.order else None,
         errors=errors if isinstance(errors, SpanErrors) else None,
         no_errors=errors if isinstance(errors, str) else "",
         kinds=KINDS,
@@ -69,26 +69,26 @@ def html_report(job: Job, open_data: Callable[[], DataSpec]) -> str:
     )
 
 
-def example_lines(example: Example) -> list[tuple[str, list[Piece]]]:
-    """The gold line of an example and the found one."""
+def example_lines(example: Example) -> list[tuple[str, list[Segment]]]:
+    """The gold and the predicted annotation of an example."""
     gold, found = example.gold, example.found
-    return [("gold", pieces(example.tokens, gold, found)), ("found", pieces(example.tokens, found, gold))]
+    return [("gold", segments(example.tokens, gold, found)), ("found", segments(example.tokens, found, gold))]
 
 
-def pieces(tokens: Sequence[str], spans: Sequence[Span], other: Sequence[Span]) -> list[Piece]:
-    """A sentence cut at its spans, which are in order; ``other`` has what they should be."""
+def segments(tokens: Sequence[str], spans: Sequence[Span], other: Sequence[Span]) -> list[Segment]:
+    """Split a sentence at its spans, which are sorted; spans that are not in ``other`` are wrong."""
     cut, at = [], 0
     for start, stop, entity_type in spans:
-        cut += [Piece(" ".join(tokens[at:start]))] if start > at else []
-        cut.append(Piece(" ".join(tokens[start:stop]), entity_type, (start, stop, entity_type) not in other))
+        cut += [Segment(" ".join(tokens[at:start]))] if start > at else []
+        cut.append(Segment(" ".join(tokens[start:stop]), entity_type, (start, stop, entity_type) not in other))
         at = stop
-    return cut + ([Piece(" ".join(tokens[at:]))] if at < len(tokens) else [])
+    return cut + ([Segment(" ".join(tokens[at:]))] if at < len(tokens) else [])
 
 
 def _page() -> Template:
     templates = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,  # tokens and names are other people's text
+        autoescape=True,  # tokens and names are untrusted text
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -98,7 +98,7 @@ def _page() -> Template:
 
 
 def _errors(job: Job, ranked: Ranking, open_data: Callable[[], DataSpec]) -> SpanErrors | str:
-    """What the best model gets wrong, or why that cannot be told."""
+    """The best model's span errors, or why they are not available."""
     try:
         best = trial_folder(ranked.folder, ranked.best.number)
         job.storage_path.within(best).download("model")
@@ -110,11 +110,11 @@ def _errors(job: Job, ranked: Ranking, open_data: Callable[[], DataSpec]) -> Spa
 
 
 def _figures(ranked: Ranking) -> dict[str, str]:
-    """SVG elements by name, as they are shown."""
-    drawn = figures.drawn(ranked.trials)
+    """SVG elements by name, in the order of the page."""
+    drawn = figures.draw_all(ranked.trials)
     curves = {_label(trial): _curve(ranked.folder, trial) for trial in ranked.trials[:CURVES]}
     drawn["curves"] = figures.learning_curves(curves)
-    texts = {name: figures.as_svg(drawn[name]) for name in CAPTIONS if name in drawn}
+    texts = {name: figures.to_svg(drawn[name]) for name in CAPTIONS if name in drawn}
     return {name: text[text.index("<svg") :] for name, text in texts.items()}
 
 
@@ -123,4 +123,4 @@ def _label(trial: RankedTrial) -> str:
 
 
 def _curve(search: Path, trial: RankedTrial) -> list[tuple[int, float]]:
-    return [(report.updates, report.dev_f1) for report in read_epochs(trial_folder(search, trial.number))]
+    return [(epoch.updates, epoch.dev_f1) for epoch in read_epochs(trial_folder(search, trial.number))]

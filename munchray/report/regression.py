@@ -1,8 +1,8 @@
-"""Least squares with intervals that allow for observations of one group to err together. (scipy)
+"""Least squares with cluster-robust intervals: errors may correlate within a group. (scipy)
 
-Variances by the jackknife over groups: what the estimate would be without each group in turn (CV3 of MacKinnon,
+Variances are by the jackknife over groups, the estimate without each group in turn (CV3 of MacKinnon,
 Nielsen and Webb, *Cluster-robust inference: a guide to empirical practice*, Journal of Econometrics 2023). Where every
-group is a single observation this is HC3, which allows for unequal variances.
+group is a single observation this is HC3, which allows for heteroscedasticity.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from numpy.typing import NDArray
 from scipy.stats import t as student
 
 Array = NDArray[Any]
-"""Of floats."""
+"""An array of floats."""
 
 LEVEL = 0.95
-NOTHING = 1e-8  # relative to what it is a part of
+TOLERANCE = 1e-8  # relative; smaller magnitudes count as zero
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A value and the ends of its 95 % interval."""
+    """A point estimate and the bounds of its 95 % confidence interval."""
 
     value: float
     low: float
@@ -33,49 +33,49 @@ class Estimate:
 
 
 class LeastSquares:
-    """A fit of N observations ``y`` (N,) to P unknowns, ``x`` (N, P), which may be more than the data can tell.
+    """A fit of N observations ``y`` (N,) to P unknowns, ``x`` (N, P), possibly rank-deficient.
 
     Args:
-        groups: (N,), equal where observations err together.
+        groups: (N,), equal for observations whose errors may correlate.
     """
 
     def __init__(self, x: Array, y: Array, groups: Sequence[int | str]) -> None:
-        left, sizes, right = np.linalg.svd(x, full_matrices=False)
-        kept = sizes > NOTHING * sizes.max(initial=0.0)
+        left, singular_values, right = np.linalg.svd(x, full_matrices=False)
+        kept = singular_values > TOLERANCE * singular_values.max(initial=0.0)
         self._left, self._right = left[:, kept], right[kept]
-        self._solving = self._right.T / sizes[kept] @ self._left.T  # (P, N): the unknowns as weighted observations
+        self._pseudoinverse = self._right.T / singular_values[kept] @ self._left.T  # (P, N)
         self._y = y
         self._residuals = y - self._left @ (self._left.T @ y)
         self._groups = np.unique(groups, return_inverse=True)[1]
 
     @property
     def rank(self) -> int:
-        """How many unknowns the data can tell apart."""
+        """The rank of ``x``: how many unknowns are identified."""
         return len(self._right)
 
     @property
     def solution(self) -> Array:
-        """The unknowns (P,); of those that fit alike, the least."""
-        return np.asarray(self._solving @ self._y)
+        """The unknowns (P,); the minimum-norm solution if ``x`` is rank-deficient."""
+        return np.asarray(self._pseudoinverse @ self._y)
 
     @property
-    def freedom(self) -> int:
+    def degrees_of_freedom(self) -> int:
         """Degrees of freedom of the intervals."""
         return min(int(self._groups.max(initial=0)), len(self._y) - self.rank)
 
     def estimate(self, contrast: Array) -> Estimate | None:
-        """Of a weighted sum of the unknowns, weights (P,); None where the data, or all but one group, cannot tell."""
-        size = np.linalg.norm(contrast)
-        rest = contrast - contrast @ self._right.T @ self._right
-        if self.freedom < 1 or size == 0 or np.linalg.norm(rest) > NOTHING * size:
+        """Estimate a linear combination of the unknowns, weights (P,); None unless identified without any one group."""
+        norm = np.linalg.norm(contrast)
+        unidentified = contrast - contrast @ self._right.T @ self._right
+        if self.degrees_of_freedom < 1 or norm == 0 or np.linalg.norm(unidentified) > TOLERANCE * norm:
             return None
-        weights = contrast @ self._solving
-        moves = [group.move(weights) for group in self._left_out]
-        known = [move for move in moves if move is not None]
-        if len(known) < len(moves):
+        weights = contrast @ self._pseudoinverse
+        changes = [group.change(weights) for group in self._left_out]
+        known = [change for change in changes if change is not None]
+        if len(known) < len(changes):
             return None
-        deviation = np.sqrt((len(moves) - 1) / len(moves) * np.square(known).sum())
-        half = float(student.ppf((1 + LEVEL) / 2, self.freedom) * deviation)
+        standard_error = np.sqrt((len(changes) - 1) / len(changes) * np.square(known).sum())
+        half = float(student.ppf((1 + LEVEL) / 2, self.degrees_of_freedom) * standard_error)
         value = float(weights @ self._y)
         return Estimate(value, value - half, value + half)
 
@@ -86,24 +86,24 @@ class LeastSquares:
 
 
 class _LeftOut:
-    """A group of observations, and what would be without it.
+    """The effect on estimates of leaving out one group of observations.
 
     Args:
-        rows: (G,), which they are.
-        left: (G, R), their rows of an orthonormal basis of the fits.
+        rows: (G,), indices of the group's observations.
+        left: (G, R), the group's rows of an orthonormal basis of the column space.
         residuals: (G,)
     """
 
     def __init__(self, rows: NDArray[np.intp], left: Array, residuals: Array) -> None:
         self._rows = rows
-        spread, directions = np.linalg.eigh(np.eye(len(rows)) - left @ left.T)
-        kept = spread > NOTHING
-        self._kept, self._gone = directions[:, kept], directions[:, ~kept]
-        self._pull = self._kept @ (self._kept.T @ residuals / spread[kept])
+        eigenvalues, directions = np.linalg.eigh(np.eye(len(rows)) - left @ left.T)
+        kept = eigenvalues > TOLERANCE
+        kept_directions, self._lost = directions[:, kept], directions[:, ~kept]
+        self._influence = kept_directions @ (kept_directions.T @ residuals / eigenvalues[kept])
 
-    def move(self, weights: Array) -> float | None:
-        """How far an estimate moves that weighs observations so, (N,); None if it cannot be told without the group."""
+    def change(self, weights: Array) -> float | None:
+        """Change of the estimate with these weights of observations, (N,); None if unidentified without the group."""
         own = weights[self._rows]
-        if np.linalg.norm(own @ self._gone) > NOTHING * np.linalg.norm(weights):
+        if np.linalg.norm(own @ self._lost) > TOLERANCE * np.linalg.norm(weights):
             return None
-        return -float(own @ self._pull)
+        return -float(own @ self._influence)

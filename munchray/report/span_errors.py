@@ -1,6 +1,6 @@
-"""Where a trial's model errs on the main dev split: its spans against the gold ones, by kind, with examples.
+"""Span error analysis of a trial's model on the main dev split: kinds of errors, counts, examples.
 
-Decoding takes seconds, so what was found lies beside the trial, which never changes again.
+Decoding takes seconds, so the result is cached in the trial's folder; a finished trial never changes.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from munchray.corpora.tags import Span, spans_of
 from munchray.files import read_json, write_json
 from munchray.tagging.scoring import SpanCounts, by_type
 
-if TYPE_CHECKING:  # it imports torch, and a kept file needs none
+if TYPE_CHECKING:  # it imports torch, which the cached result does not need
     from munchray.training.data import DataSpec
 
 FILE = "span_errors.json"
 VERSION = 1
 KINDS = ("right", "boundary", "type", "boundary and type", "missed", "spurious")
 EXAMPLES = 6  # of each kind of error
-CONTEXT = 14  # tokens on either side of what an example shows
+CONTEXT = 14  # tokens on either side of an example's spans
 
 
 @dataclass(frozen=True)
-class Pair:
-    """A gold span and the one found for it; one of them is None where there is no other."""
+class SpanPair:
+    """A gold span and the predicted span matched to it; one of them is None if it has no match."""
 
     kind: str
     gold: Span | None
@@ -36,7 +36,7 @@ class Pair:
 
     @property
     def entity_type(self) -> str:
-        """The gold type, or what was found where nothing is."""
+        """The gold type, or the predicted one of a spurious span."""
         span = self.gold or self.found
         assert span
         return span[2]
@@ -44,7 +44,7 @@ class Pair:
 
 @dataclass(frozen=True)
 class Example:
-    """An error in its sentence, or in the part of it around the error; spans count from the first token shown."""
+    """An error in its context; span offsets count from the first token shown."""
 
     kind: str
     tokens: tuple[str, ...]
@@ -54,12 +54,12 @@ class Example:
 
 @dataclass(frozen=True)
 class SpanErrors:
-    """What a model gets right and wrong.
+    """Error statistics of a model.
 
     Args:
-        exact: counts by entity type; what was found with a wrong type is false for the type found.
-        kinds: how many pairs of each kind, by entity type.
-        examples: of each kind of error, spread over the split.
+        exact: exact-match counts by entity type; a span of the wrong type is a false positive of the predicted type.
+        kinds: number of pairs of each kind, by entity type.
+        examples: examples of each kind of error, spread over the split.
     """
 
     sentences: int
@@ -69,27 +69,27 @@ class SpanErrors:
 
 
 def span_errors(trial: Path, main: str, open_data: Callable[[], DataSpec]) -> SpanErrors:
-    """The errors of a finished trial, from its folder if they have been looked for before.
+    """The errors of a finished trial, cached in its folder.
 
     Args:
-        open_data: called only if they have not.
+        open_data: opens the data; called only if there is no cached result.
 
     Raises:
-        InputError, WorkError: the data is not there any more.
+        InputError, WorkError: the data is no longer available.
     """
-    kept = trial / FILE
-    if kept.exists() and (values := read_json(kept)).pop("version") == VERSION:
+    cache = trial / FILE
+    if cache.exists() and (values := read_json(cache)).pop("version") == VERSION:
         return _from_json(values)
     sentences, predicted = _decode(trial, main, open_data())
     found = find_errors(sentences, predicted)
-    write_json(kept, {"version": VERSION, **asdict(found)})
+    write_json(cache, {"version": VERSION, **asdict(found)})
     return found
 
 
 def find_errors(sentences: Sequence[Sentence], predicted: Sequence[Sequence[str]]) -> SpanErrors:
-    """Compare the tags that a model gave (IOB2 or IOBES) with those of the sentences."""
+    """Compare predicted tags (IOB2 or IOBES) with the gold tags of the sentences."""
     kinds: dict[str, Counter[str]] = {}
-    errors: dict[str, list[tuple[int, Pair]]] = {kind: [] for kind in KINDS[1:]}
+    errors: dict[str, list[tuple[int, SpanPair]]] = {kind: [] for kind in KINDS[1:]}
     for number, (sentence, tags) in enumerate(zip(sentences, predicted, strict=True)):
         for pair in compare(spans_of(sentence.tags), spans_of(tags)):
             kinds.setdefault(pair.entity_type, Counter())[pair.kind] += 1
@@ -105,52 +105,52 @@ def find_errors(sentences: Sequence[Sentence], predicted: Sequence[Sequence[str]
     return SpanErrors(len(sentences), exact, counted, tuple(examples))
 
 
-def compare(gold: Sequence[Span], found: Sequence[Span]) -> list[Pair]:
-    """Pair the spans of a sentence, the most alike first; each is in one pair. In order of position."""
-    alike = sorted((_unlikeness(g, f), g, f) for g in gold for f in found if _overlap(g, f) > 0)
+def compare(gold: Sequence[Span], found: Sequence[Span]) -> list[SpanPair]:
+    """Match gold and predicted spans of a sentence greedily, most similar first; sorted by position."""
+    overlapping = sorted((_dissimilarity(g, f), g, f) for g in gold for f in found if _overlap(g, f) > 0)
     pairs, paired_gold, paired_found = [], set(), set()
-    for _, g, f in alike:
+    for _, g, f in overlapping:
         if g not in paired_gold and f not in paired_found:
-            pairs.append(Pair(_kind(g, f), g, f))
+            pairs.append(SpanPair(_kind(g, f), g, f))
             paired_gold.add(g)
             paired_found.add(f)
-    pairs += [Pair("missed", g, None) for g in gold if g not in paired_gold]
-    pairs += [Pair("spurious", None, f) for f in found if f not in paired_found]
+    pairs += [SpanPair("missed", g, None) for g in gold if g not in paired_gold]
+    pairs += [SpanPair("spurious", None, f) for f in found if f not in paired_found]
     return sorted(pairs, key=lambda pair: pair.gold or pair.found or (0, 0, ""))
 
 
 def _kind(gold: Span, found: Span) -> str:
-    same_place, same_type = gold[:2] == found[:2], gold[2] == found[2]
-    return KINDS[(not same_place) + 2 * (not same_type)]
+    same_extent, same_type = gold[:2] == found[:2], gold[2] == found[2]
+    return KINDS[(not same_extent) + 2 * (not same_type)]
 
 
 def _overlap(a: Span, b: Span) -> int:
-    """Tokens that two spans share, negative when there is a gap."""
+    """Number of tokens that two spans share, negative for a gap."""
     return min(a[1], b[1]) - max(a[0], b[0])
 
 
-def _unlikeness(gold: Span, found: Span) -> tuple[int, int]:
-    """An equal place counts more than an equal type, that more than a large overlap."""
+def _dissimilarity(gold: Span, found: Span) -> tuple[int, int]:
+    """Sort key: an equal extent counts more than an equal type, and that more than a large overlap."""
     kind = _kind(gold, found)
     return ("right", "type", "boundary", "boundary and type").index(kind), -_overlap(gold, found)
 
 
-def _spread(errors: Sequence[tuple[int, Pair]]) -> Sequence[tuple[int, Pair]]:
-    """Some of them, from the whole split."""
+def _spread(errors: Sequence[tuple[int, SpanPair]]) -> Sequence[tuple[int, SpanPair]]:
+    """Evenly spaced examples from the whole split."""
     step = max(1, len(errors) // EXAMPLES)
     return errors[::step][:EXAMPLES]
 
 
-def _example(pair: Pair, tokens: Sequence[str], gold: Sequence[Span], found: Sequence[Span]) -> Example:
+def _example(pair: SpanPair, tokens: Sequence[str], gold: Sequence[Span], found: Sequence[Span]) -> Example:
     spans = [span for span in (pair.gold, pair.found) if span]
     first = max(0, min(start for start, _, _ in spans) - CONTEXT)
     last = min(len(tokens), max(stop for _, stop, _ in spans) + CONTEXT)
 
-    def shown(all_of_them: Sequence[Span]) -> tuple[Span, ...]:
-        inside = (span for span in all_of_them if span[1] > first and span[0] < last)
+    def within_context(all_spans: Sequence[Span]) -> tuple[Span, ...]:
+        inside = (span for span in all_spans if span[1] > first and span[0] < last)
         return tuple((max(start, first) - first, min(stop, last) - first, name) for start, stop, name in inside)
 
-    return Example(pair.kind, tuple(tokens[first:last]), shown(gold), shown(found))
+    return Example(pair.kind, tuple(tokens[first:last]), within_context(gold), within_context(found))
 
 
 def _decode(trial: Path, main: str, data: DataSpec) -> tuple[Sequence[Sentence], list[list[str]]]:

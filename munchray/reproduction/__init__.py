@@ -1,1 +1,1 @@
-"""The paper's tables beside ours: what each needs trained, what it costs, how it is laid out."""
+"""Reproduction of the paper's tables: planned trainings, their cost, and results beside the published ones."""

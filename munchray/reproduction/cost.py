@@ -1,7 +1,7 @@
-"""What a plan would cost before it is run: trainings, stages, tokens, hours.
+"""Cost estimate of a plan: trainings, stages, tokens, hours.
 
-The model: tokens that are trained on, divided by tokens a second. Where a training ends by convergence, the number of
-epochs is a guess; where the learning rate is annealed to zero, it is known.
+Hours are tokens trained on, divided by tokens per second. The number of epochs is known where the learning rate is
+annealed to zero, and assumed where a training ends by convergence.
 """
 
 from __future__ import annotations
@@ -17,23 +17,23 @@ from munchray.settings import Job, TrialSettings
 from munchray.training.inputs import read_inputs
 from munchray.training.trial_results import read_epochs
 
-CONVERGENCE = 60
-"""Epochs that a convergence is guessed to take by the paper's schedule, which cannot end before 40: ten cuts of the
-learning rate, each after four epochs."""
+EPOCHS_TO_CONVERGENCE = 60
+"""Assumed number of epochs under the paper's schedule; the minimum is 40, ten cuts of the learning rate after four
+epochs each."""
 
 Size = tuple[int, int]
 """Sentences and tokens."""
 Sizes = Mapping[str, Mapping[str, Size]]
-"""Of train and dev of every corpus."""
+"""Sizes by corpus and split (train, dev)."""
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Of a list of trainings.
+    """The cost of a list of trainings.
 
     Args:
-        stages: trained if every training stood alone; `distinct`: trained with reuse.
-        tokens, distinct_tokens: trained on, likewise.
+        stages: stages without reuse; `distinct`: with reuse.
+        tokens, distinct_tokens: tokens trained on, likewise.
     """
 
     trainings: int
@@ -43,15 +43,15 @@ class Cost:
     distinct_tokens: float
 
     def hours(self, speed: float) -> float:
-        """Of training, with reuse, at so many tokens a second."""
+        """Hours of training with reuse, at ``speed`` tokens per second."""
         return self.distinct_tokens / speed / 3600
 
 
 def sizes_of(job: Job) -> dict[str, dict[str, Size]]:
-    """As trained on: of the corpora of Table 1 as printed, of others as counted.
+    """Sizes after truncation; those in the paper's Table 1 as printed, others counted.
 
     Raises:
-        InputError: a corpus that Table 1 does not have cannot be read.
+        InputError: a corpus that is not in Table 1 cannot be read.
     """
     names = (job.main, *job.auxiliaries)
     known = {n: {s: (c.sentences, c.words) for s, c in TABLE_1[n].items()} for n in names if n in TABLE_1}
@@ -60,33 +60,33 @@ def sizes_of(job: Job) -> dict[str, dict[str, Size]]:
         for name, splits in read_inputs(whole).corpora.items():
             known[name] = {split: (len(s), sum(len(x.tokens) for x in s)) for split, s in splits.items()}
     limits = {"train": job.max_sentences.train, "dev": job.max_sentences.dev}
-    return {name: {split: _first(known[name][split], limits[split]) for split in limits} for name in names}
+    return {name: {split: _truncated(known[name][split], limits[split]) for split in limits} for name in names}
 
 
 def cost_of(trainings: list[Training], sizes: Sizes) -> Cost:
-    """Of all of them."""
+    """Sum the cost of all trainings."""
     units = [unit for training in trainings for unit in _stages(training, sizes)]
     distinct = dict(units)
     return Cost(len(trainings), len(units), len(distinct), sum(t for _, t in units), sum(distinct.values()))
 
 
 def tokens_of(training: Training, sizes: Sizes) -> float:
-    """TrainedModel on by one training that stands alone."""
+    """Tokens trained on by one training without reuse."""
     return sum(tokens for _, tokens in _stages(training, sizes))
 
 
 def measured_speed(trainings: list[Training], store: ResultStore) -> float | None:
-    """Tokens a second: the median of the finished trainings; None if there is none."""
+    """Tokens per second: the median of the finished trainings; None if there is none."""
     done = [read_epochs(store.folder_of(training)) for training in trainings if store.finished(training)]
-    return median(fmean(report.tokens_per_second for report in curve) for curve in done) if done else None
+    return median(fmean(epoch.tokens_per_second for epoch in epochs) for epochs in done) if done else None
 
 
 @dataclass(frozen=True)
-class Planned:
-    """A training of a plan, for people.
+class PlannedTraining:
+    """A training of a plan, for display.
 
     Args:
-        decided: False while dev scores that are not there yet decide what it will be.
+        decided: False while its settings depend on dev scores that are not known yet.
     """
 
     training: Training
@@ -97,14 +97,14 @@ class Planned:
 
 @dataclass(frozen=True)
 class Listing:
-    """All of a plan, what is left of it, and how fast that is thought to go.
+    """A plan with its total and remaining cost.
 
     Args:
-        gpu: of each training.
-        speed: tokens a second of each.
+        gpu: GPUs per training.
+        speed: tokens per second of one training.
     """
 
-    planned: list[Planned]
+    planned: list[PlannedTraining]
     whole: Cost
     left: Cost
     gpu: float
@@ -113,42 +113,44 @@ class Listing:
 
 
 def listing(plan: PaperPlan, store: ResultStore, speed: float | None) -> Listing:
-    """Every training of a plan; where dev decides, any choice stands for the one it will make.
+    """List every training of a plan; choices that depend on unknown dev scores are filled in arbitrarily.
 
     Args:
-        speed: tokens a second of one training; else as measured in those that are done, else as the scale assumes.
+        speed: tokens per second of one training; by default that of the finished ones, else the scale's assumption.
     """
     sizes, decided = sizes_of(plan.job), set(plan(store))
     trainings = list(dict.fromkeys(plan(SimulatedScores(store))))
     done = {training for training in trainings if store.finished(training)}
-    planned = [Planned(t, tokens_of(t, sizes), t in done, t in decided) for t in trainings]
+    planned = [PlannedTraining(t, tokens_of(t, sizes), t in done, t in decided) for t in trainings]
     measured = measured_speed(sorted(done, key=str), store)
     source = "as given" if speed else "as measured here" if measured else plan.scale.speed_source
     left = cost_of([training for training in trainings if training not in done], sizes)
-    pace = speed or measured or plan.scale.speed
-    return Listing(planned, cost_of(trainings, sizes), left, plan.job.resources_per_trial.gpu, pace, source)
+    tokens_per_second = speed or measured or plan.scale.speed
+    return Listing(
+        planned, cost_of(trainings, sizes), left, plan.job.resources_per_trial.gpu, tokens_per_second, source
+    )
 
 
-def _first(size: Size, limit: int | None) -> Size:
+def _truncated(size: Size, limit: int | None) -> Size:
     sentences, tokens = size
     kept = min(sentences, limit or sentences)
     return kept, round(tokens * kept / sentences)
 
 
 def _stages(training: Training, sizes: Sizes) -> Iterator[tuple[object, float]]:
-    """What names each stage, and its tokens."""
+    """The identity of each stage, equal for stages that reuse shares, and its tokens."""
     settings = training.settings
-    epochs = settings.max_epochs if settings.anneal == "linear" else min(settings.max_epochs, CONVERGENCE)
+    epochs = settings.max_epochs if settings.anneal == "linear" else min(settings.max_epochs, EPOCHS_TO_CONVERGENCE)
     if settings.regime not in ("stack", "single_aux"):
         yield training, epochs * _pass_tokens(settings, settings.auxiliaries, sizes)
         return
-    alike = settings.model_copy(update={"regime": "stack", "auxiliaries": ()})
-    for position, name in enumerate(settings.auxiliaries, start=1):
-        yield (training.job, alike, settings.auxiliaries[:position]), epochs * _pass_tokens(settings, (name,), sizes)
+    shared = settings.model_copy(update={"regime": "stack", "auxiliaries": ()})
+    for length, name in enumerate(settings.auxiliaries, start=1):
+        yield (training.job, shared, settings.auxiliaries[:length]), epochs * _pass_tokens(settings, (name,), sizes)
 
 
 def _pass_tokens(settings: TrialSettings, auxiliaries: tuple[str, ...], sizes: Sizes) -> float:
-    """Tokens of one epoch: of the main corpus, and as many sentences of auxiliaries beside it."""
+    """Tokens of one epoch: the main corpus and an equal number of auxiliary sentences."""
 
     def size(name: str, scored: bool) -> Size:
         splits = ["train", "dev"] if scored and settings.trained_on == "train+dev" else ["train"]

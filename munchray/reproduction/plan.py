@@ -1,10 +1,10 @@
-"""The paper's experiments (sections 4 and 5) as trainings: what is tuned on dev, what is chosen, what is tested.
+"""The paper's experiments (sections 4 and 5) as trainings: tuned and selected on dev, then tested.
 
-Every corpus in turn is main and the others are its auxiliaries. A *model* is a regime with a way to choose its
-auxiliaries: SingleAux takes the one that is best on dev, Iteration and Stack a random order that obeys the order rule
-(a new one for every seed), their sorted variants the ascending order of the single_aux models with the same learning
-rate and batch size. Learning rate and batch size are those of the grid that are best on dev, after training on train
-with the job's seed; tests are of trainings on train and dev with fresh seeds.
+Each corpus in turn is main and the others are its auxiliaries. A *model* is a regime with a way to choose its
+auxiliaries: SingleAux takes the one that is best on dev, Iteration and Stack a random order that satisfies the order
+rule (a new one for every seed), their sorted variants the ascending order of the single_aux models with the same
+learning rate and batch size. Learning rate and batch size are the grid's best on dev, after training on train with the
+job's seed; test scores are those of trainings on train and dev with fresh seeds.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from munchray.errors import InputError, Problem
-from munchray.finalization.budget import as_long_as
+from munchray.finalization.budget import match_updates
 from munchray.finalization.trainings import Scores, Training, fresh_seeds
 from munchray.orders import Order, OrderRule, ascending
 from munchray.reproduction.published import Cell
@@ -30,15 +30,15 @@ TABLES: Mapping[int, tuple[str, ...]] = {
     4: (*MODELS[4:], *SORTED),
     6: MODELS[4:],
 }
-"""The models of each table; the trainings of one are used by all."""
+"""The models of each table; tables share trainings."""
 
 ALL = "all corpora"
-"""The job of MultiTask: one model for every corpus."""
+"""Name of the job of multi_task, which trains one model for all corpora."""
 
 
 @dataclass(frozen=True)
 class Choice:
-    """Where a training of a model stands: batch size and learning rate, and auxiliaries if dev chose them."""
+    """A grid cell (batch size and learning rate), and the auxiliaries where dev selects them."""
 
     cell: Cell
     order: Order | None = None
@@ -49,10 +49,10 @@ class PaperPlan:
     """All trainings of some tables; a `Plan`.
 
     Args:
-        job: for its corpora, embeddings, settings, grid and seed.
-        mains: in the order of the tables.
-        tables: which ones.
-        seeds: how many fresh ones.
+        job: gives corpora, embeddings, settings, grid and seed.
+        mains: main corpora, in the order of the tables.
+        tables: numbers of the tables.
+        seeds: number of fresh seeds.
     """
 
     job: Job
@@ -62,18 +62,18 @@ class PaperPlan:
     seeds: int
 
     def __call__(self, scores: Scores) -> Iterator[Training]:
-        """For each main corpus what decides, then what is tested."""
+        """For each main corpus the trainings that dev selects from, then the tested ones."""
         if 3 in self.tables:
             yield from self._dev_table(scores)
         models = [m for m in (*MODELS, *SORTED) if any(m in TABLES[table] for table in self.tables if table != 3)]
         for main in self.mains:
             for model in models:
-                yield from self.deciding(main, model, scores)
-                yield from self.tests(main, model, scores)
+                yield from self.tuning_trainings(main, model, scores)
+                yield from self.test_trainings(main, model, scores)
 
     @property
     def corpora(self) -> tuple[str, ...]:
-        """All of the job's."""
+        """All corpora of the job."""
         return (self.job.main, *self.job.auxiliaries)
 
     @cached_property
@@ -81,7 +81,7 @@ class PaperPlan:
         """Batch sizes and learning rates of the job's search space.
 
         Raises:
-            InputError: a range that cannot be listed.
+            InputError: a continuous range, which has no grid.
         """
         space, job = self.job.search_space, self.job
         sizes = _points("batch_size", space.batch_size, job.batch_size)
@@ -90,12 +90,12 @@ class PaperPlan:
 
     @property
     def cells(self) -> tuple[Cell, ...]:
-        """What models are tuned over."""
+        """The grid cells that models are tuned over."""
         return self.grid if self.scale.tuned else self.grid[:1]
 
     @cached_property
     def test_seeds(self) -> tuple[int, ...]:
-        """None of them is the seed that dev chooses with."""
+        """Fresh seeds; none equals the job's, with which models are selected on dev."""
         return fresh_seeds(self.job.seed, self.seeds)
 
     def jobs(self) -> dict[str, tuple[Job, tuple[str, ...]]]:
@@ -105,23 +105,23 @@ class PaperPlan:
             return dict(made)
         return {**made, ALL: (self._job(ALL, self.job.main, "multi_task"), self.mains)}
 
-    def deciding(self, main: str, model: str, scores: Scores) -> Iterator[Training]:
-        """The trainings on train whose dev scores decide about a model, as far as they can be named."""
+    def tuning_trainings(self, main: str, model: str, scores: Scores) -> Iterator[Training]:
+        """The trainings on train whose dev scores select a model's settings, as far as they are determined."""
         if model in SORTED:
-            yield from self.singles(main, self.cells)
+            yield from self.single_aux_trainings(main, self.cells)
         choices = self.choices(main, model, self.cells, scores)
         if len(self.cells) > 1 or model == "single_aux":
             yield from (self.training(main, model, choice, self.job.seed) for choice in choices)
 
-    def tests(self, main: str, model: str, scores: Scores) -> list[Training]:
-        """The trainings on train and dev, one a fresh seed; none until dev has decided."""
+    def test_trainings(self, main: str, model: str, scores: Scores) -> list[Training]:
+        """The trainings on train and dev, one per fresh seed; empty until the choice is known."""
         chosen = self.chosen(main, model, scores)
         if chosen is None:
             return []
         return [self.training(main, model, chosen, seed, "train+dev") for seed in self.test_seeds]
 
     def chosen(self, main: str, model: str, scores: Scores) -> Choice | None:
-        """The choice with the best dev score, the first of equals; None until it is known."""
+        """The choice with the best dev score, the first of ties; None until it is known."""
         choices = self.choices(main, model, self.cells, scores)
         expected = len(self.cells) * (len(self._others(main)) if model == "single_aux" else 1)
         if len(choices) < expected:
@@ -133,7 +133,7 @@ class PaperPlan:
         return choices[known.index(max(known))] if len(known) == len(found) else None
 
     def choices(self, main: str, model: str, cells: Sequence[Cell], scores: Scores) -> list[Choice]:
-        """What dev chooses between; a sorted model's cells only once their orders are known."""
+        """The choices to select from on dev; those of a sorted model only for cells whose order is known."""
         if model == "single_aux":
             return [Choice(cell, (name,)) for cell in cells for name in self._others(main)]
         if model not in SORTED:
@@ -141,8 +141,8 @@ class PaperPlan:
         orders = [(cell, self.sorted_order(main, cell, scores)) for cell in cells]
         return [Choice(cell, order) for cell, order in orders if order]
 
-    def singles(self, main: str, cells: Sequence[Cell]) -> list[Training]:
-        """A single_aux model for every auxiliary and cell."""
+    def single_aux_trainings(self, main: str, cells: Sequence[Cell]) -> list[Training]:
+        """The trainings of single_aux for every auxiliary and cell."""
         return [
             self.training(main, "single_aux", Choice(cell, (name,)), self.job.seed)
             for cell in cells
@@ -151,15 +151,15 @@ class PaperPlan:
 
     def sorted_order(self, main: str, cell: Cell, scores: Scores) -> Order | None:
         """Ascending dev scores of the single_aux models of a cell; None until all are known."""
-        found = {t.settings.auxiliaries[0]: scores.dev_score(t) for t in self.singles(main, [cell])}
+        found = {t.settings.auxiliaries[0]: scores.dev_score(t) for t in self.single_aux_trainings(main, [cell])}
         known = {name: score for name, score in found.items() if score is not None}
         return ascending(known) if len(known) == len(found) else None
 
     def random_order(self, main: str, seed: int) -> Order:
-        """A random order in which neighbours differ in type: every such order alike.
+        """Draw uniformly from the orders in which neighbours differ in type.
 
         Raises:
-            InputError: there is none.
+            InputError: there is no such order.
         """
         names = self._others(main)
         rule = OrderRule(self.job.entity_types(), adjacent_differ=True)
@@ -168,12 +168,12 @@ class PaperPlan:
             raise InputError(Problem(f"job {self.job.name}", found, "at least one such order"))
         rng = generator("random order", main, seed, *names)
         while True:
-            order = tuple(names[position] for position in rng.permutation(len(names)))
+            order = tuple(names[index] for index in rng.permutation(len(names)))
             if rule.allows(order):
                 return order
 
     def training(self, main: str, model: str, choice: Choice, seed: int, trained_on: str = "train") -> Training:
-        """One training of a model."""
+        """One training of a model; a fixed-length training makes as many updates as Stack."""
         regime = model.removesuffix("_sorted")
         first = self.job.main if regime == "multi_task" else main
         size, rate = choice.cell
@@ -190,7 +190,7 @@ class PaperPlan:
         name, tests = (ALL, self.mains) if regime == "multi_task" else (main, (main,))
         alone = TrialSettings(**settings)
         longest = alone.model_copy(update={"regime": "stack", "auxiliaries": self.job.auxiliaries})
-        return Training(name, as_long_as(alone, longest), () if trained_on == "train" else tests)
+        return Training(name, match_updates(alone, longest), () if trained_on == "train" else tests)
 
     def _order(self, main: str, regime: str, seed: int) -> Order:
         if regime == "single_task":
@@ -199,7 +199,7 @@ class PaperPlan:
 
     def _dev_table(self, scores: Scores) -> Iterator[Training]:
         main = self.scale.dev_main
-        yield from self.singles(main, self.grid)
+        yield from self.single_aux_trainings(main, self.grid)
         for model in SORTED:
             for choice in self.choices(main, model, self.grid, scores):
                 yield self.training(main, model, choice, self.job.seed)
@@ -217,17 +217,17 @@ class PaperPlan:
 
 
 def make_plan(job: Job, scale: Scale, mains: Sequence[str], tables: Sequence[int], seeds: int) -> PaperPlan:
-    """A plan whose parts fit together.
+    """Build and validate a plan.
 
     Args:
-        mains: those of the scale if none are named.
+        mains: main corpora; by default those of the scale.
 
     Raises:
-        InputError: a main corpus that the job does not have; a grid that cannot be listed; no seed; too few corpora.
+        InputError: a main corpus that the job does not have; a continuous range; no seed; too few corpora.
     """
     corpora = (job.main, *job.auxiliaries)
     chosen = tuple(mains) or tuple(name for name in scale.mains if name in corpora)
-    problems = [Problem("--main", f"{name} is no corpus of the job", ", ".join(corpora)) for name in chosen]
+    problems = [Problem("--main", f"{name} is not a corpus of the job", ", ".join(corpora)) for name in chosen]
     problems = [problem for problem, name in zip(problems, chosen, strict=True) if name not in corpora]
     if not chosen:
         problems.append(Problem("--main", "none of the scale's main corpora is in the job", ", ".join(corpora)))
@@ -240,7 +240,7 @@ def make_plan(job: Job, scale: Scale, mains: Sequence[str], tables: Sequence[int
     if mains or scale.dev_main not in corpora:
         scale = replace(scale, dev_main=scale.dev_main if scale.dev_main in chosen else chosen[0])
     plan = PaperPlan(job, scale, chosen, tuple(tables), seeds)
-    _ = plan.grid  # raises if it cannot be listed
+    _ = plan.grid  # raises for a continuous range
     return plan
 
 

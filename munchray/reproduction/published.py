@@ -1,4 +1,4 @@
-"""What other papers report, read from ``published.yaml``; scores in percent."""
+"""Published scores, read from ``published.yaml``; in percent."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from munchray.settings.yaml_source import read_document
+from munchray.settings.yaml_source import load_yaml
 
 Cell = tuple[int, float]
 """Batch size and learning rate."""
 
 
 @dataclass(frozen=True)
-class Row:
+class PublishedRow:
     """Test F1 of one model by corpus, and its averages as printed."""
 
     f1: Mapping[str, float]
@@ -24,7 +24,7 @@ class Row:
     micro: float
 
     def macro_over(self, corpora: Sequence[str]) -> float | None:
-        """Mean over some corpora, if all of them are the paper's."""
+        """Mean over some corpora; None unless all of them are in the paper."""
         return fmean(self.f1[name] for name in corpora) if set(corpora) <= self.f1.keys() else None
 
 
@@ -33,9 +33,9 @@ class DevTable:
     """Table 3: dev F1 on ``main`` by row and (batch size, learning rate).
 
     Args:
-        single_aux: by auxiliary.
-        sorted_models: by model.
-        chosen: for each sorted model the setting that the paper chose and the order that it prints for it.
+        single_aux: scores by auxiliary.
+        sorted_models: scores by model.
+        chosen: for each sorted model the setting that the paper chose and the order printed for it.
     """
 
     main: str
@@ -45,8 +45,8 @@ class DevTable:
 
 
 @dataclass(frozen=True)
-class Earlier:
-    """A row of Table 6: an earlier system, and averages over the tasks that it has."""
+class PriorSystem:
+    """A row of Table 6: a prior system, and averages over the tasks that it reports."""
 
     f1: Mapping[str, float]
     macro: float
@@ -60,22 +60,23 @@ class Published:
     """Tables 2 to 4 and 6 of the paper; ``models`` holds Tables 2 and 4."""
 
     corpora: tuple[str, ...]
-    models: Mapping[str, Row]
+    models: Mapping[str, PublishedRow]
     dev: DevTable
-    earlier: Mapping[str, Earlier]
+    prior_systems: Mapping[str, PriorSystem]
 
 
 @cache
 def published() -> Published:
-    """All figures."""
-    values = read_document(Path(__file__).with_name("published.yaml"), "file of published figures").values
+    """Load all published scores."""
+    values = load_yaml(Path(__file__).with_name("published.yaml"), "file of published figures").values
     corpora = tuple(values["corpora"])
     rows = {**values["table_2"], **values["table_4"]}
     models = {
-        name: Row(dict(zip(corpora, row["f1"], strict=True)), row["macro"], row["micro"]) for name, row in rows.items()
+        name: PublishedRow(dict(zip(corpora, row["f1"], strict=True)), row["macro"], row["micro"])
+        for name, row in rows.items()
     }
-    earlier = {name: Earlier(**row) for name, row in values["table_6"].items()}
-    return Published(corpora, models, _dev_table(values["table_3"]), earlier)
+    prior_systems = {name: PriorSystem(**row) for name, row in values["table_6"].items()}
+    return Published(corpora, models, _dev_table(values["table_3"]), prior_systems)
 
 
 def _dev_table(values: Mapping[str, Any]) -> DevTable:

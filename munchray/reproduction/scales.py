@@ -1,6 +1,6 @@
-"""How large a reproduction of the paper is: ``full``, or ``reduced`` to what two CPU cores do in hours.
+"""Scales of a reproduction: ``full``, or ``reduced`` to hours on two CPU cores.
 
-A scale is a job file beside this one and what a job file does not hold.
+A scale is a job file beside this module, plus parameters that a job file does not have.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from munchray.errors import InputError, Problem
 
 @dataclass(frozen=True)
 class Scale:
-    """How large a reproduction is.
+    """Parameters of a reproduction.
 
     Args:
-        mains: the corpora that are main; the scores of the others are not reported.
+        mains: main corpora; scores of the others are not reported.
         dev_main: the main corpus of Table 3.
-        tuned: whether models are tuned over the grid; otherwise its first cell is taken, except for Table 3.
-        speed: tokens a second of one training, for estimates, and where that number comes from.
+        tuned: whether models are tuned over the grid; otherwise its first cell is used, except for Table 3.
+        speed: tokens per second of one training, for estimates; ``speed_source`` says where it was measured.
     """
 
     mains: tuple[str, ...]
@@ -36,7 +36,7 @@ SCALES: Mapping[str, Scale] = {
         dev_main="chemdner",
         tuned=True,
         speed=20_000,
-        speed_source="an assumption for one of four trainings on a GPU, never measured",
+        speed_source="assumed for one of four trainings on a GPU, not measured",
     ),
     "reduced": Scale(
         mains=("ncbi-disease", "bc2gm", "s800"),
@@ -52,7 +52,7 @@ def scale_file(name: str) -> Path:
     """The job file of a scale.
 
     Raises:
-        InputError: no such scale.
+        InputError: unknown scale.
     """
     if name not in SCALES:
         raise InputError(Problem("--scale", f"'{name}'", f"one of {', '.join(SCALES)}"))

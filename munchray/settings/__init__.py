@@ -1,4 +1,4 @@
-"""The two files a user edits, read and checked completely: ``load_job`` gives a ``Job``."""
+"""Job and search-space files: ``load_job`` reads and validates both and returns a ``Job``."""
 
 from munchray.settings.dimensions import Choices, OrderSpace, Range
 from munchray.settings.job import Job, OwnCorpus, Resources, SentenceLimits

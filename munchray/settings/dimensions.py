@@ -1,4 +1,4 @@
-"""The shapes of what may vary: choices, ranges of numbers, orders of the auxiliaries."""
+"""Dimensions of a search space: choices, numeric ranges, orders of the auxiliaries."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ Number = int | float
 
 @dataclass(frozen=True)
 class Choices:
-    """One of these values."""
+    """A finite set of values."""
 
     values: tuple[Number, ...]
 
     @property
     def low(self) -> Number:
-        """The least choice."""
+        """The smallest choice."""
         return min(self.values)
 
     def points(self) -> tuple[Number, ...]:
-        """Every value, for a grid."""
+        """All values, for a grid."""
         return self.values
 
     def allows(self, value: Any) -> bool:
-        """Whether it is one of them."""
+        """Whether ``value`` is one of the choices."""
         return _is_number(value) and value in self.values
 
     def as_written(self) -> list[Number]:
-        """As in a search-space file."""
+        """Serialize as in a search-space file."""
         return list(self.values)
 
 
@@ -49,21 +49,21 @@ class Range:
     integer: bool = False
 
     def points(self) -> tuple[Number, ...] | None:
-        """Every value, for a grid; None when there are infinitely many."""
+        """All values, for a grid; None when there are infinitely many."""
         step = self.step or (1 if self.integer else None)
         if step is None:
             return None
         count = int((self.high - self.low) / step + 1e-9) + 1
-        return tuple(self.low + position * step for position in range(count))
+        return tuple(self.low + index * step for index in range(count))
 
     def allows(self, value: Any) -> bool:
-        """Whether it lies in the range, and on a step."""
+        """Whether ``value`` lies in the range, and on a step."""
         points = self.points()
         inside = _is_number(value) and self.low <= value <= self.high
         return inside and (points is None or any(abs(value - point) < 1e-9 for point in points))
 
     def as_written(self) -> dict[str, Any]:
-        """As in a search-space file."""
+        """Serialize as in a search-space file."""
         written: dict[str, Any] = {"low": self.low, "high": self.high}
         if self.log:
             written["log"] = True
@@ -74,11 +74,11 @@ class Range:
 
 @dataclass(frozen=True)
 class OrderSpace:
-    """Orders of distinct auxiliaries.
+    """Permutations of distinct auxiliaries.
 
     Args:
         adjacent_differ: neighbours never share an entity type.
-        min_length, max_length: how many auxiliaries; None stands for all. In a ``Job`` both are numbers.
+        min_length, max_length: number of auxiliaries; None means all of them. In a ``Job`` both are numbers.
     """
 
     adjacent_differ: bool = False
@@ -86,11 +86,11 @@ class OrderSpace:
     max_length: int | None = None
 
     def resolved(self, count: int) -> OrderSpace:
-        """With both lengths as numbers, for ``count`` auxiliaries."""
+        """Replace open lengths by numbers, for ``count`` auxiliaries."""
         return OrderSpace(self.adjacent_differ, self.min_length or count, self.max_length or count)
 
     def as_written(self) -> dict[str, Any]:
-        """As in a search-space file."""
+        """Serialize as in a search-space file."""
         lengths = {"min": self.min_length, "max": self.max_length}
         written = {"of": "auxiliaries", "adjacent": "different_type" if self.adjacent_differ else "any"}
         given = {key: length for key, length in lengths.items() if length is not None}

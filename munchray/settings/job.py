@@ -1,4 +1,4 @@
-"""A job: everything that describes a search, checked as a whole; and the trials it consists of."""
+"""The job model: the complete, validated description of a search, and the settings of its trials."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from pydantic import BaseModel, Field, Strict, ValidationInfo, field_validator
 
 from munchray.corpora.catalogue import known_corpora
 from munchray.orders import OrderRule
-from munchray.settings.first_orders import Entry, entry_mistakes, read_entries
+from munchray.settings.first_orders import Entry, entry_violations, read_entries
 from munchray.settings.rules import (
-    corpus_mistakes,
-    embedding_mistakes,
-    number_mistakes,
-    order_mistakes,
+    corpus_violations,
+    embedding_violations,
+    number_violations,
+    order_violations,
     resolved_order,
 )
 from munchray.settings.space import SearchSpace
 from munchray.settings.training import PositiveInt, PositiveNumber, TrainingSettings, TrialSettings
-from munchray.settings.validation_errors import STRICT, Mistake, RuleError, expecting, raise_any, shown
+from munchray.settings.validation_errors import STRICT, RuleError, Violation, expecting, raise_violations, shown
 from munchray.settings.yaml_source import KeyPath
 from munchray.storage.address import FORM, KEYS
 from munchray.storage.path import StoragePath
@@ -34,7 +34,7 @@ NonNegativeNumber = Annotated[float, Strict(), Field(ge=0, allow_inf_nan=False),
 Column = Annotated[int, Strict(), expecting("a whole number (-1 is the last column)")]
 Text = Annotated[str, Field(min_length=1), expecting("text that is not empty")]
 
-# What may differ between a search and its continuation: none of it changes the result of a trial, or what was tried.
+# Keys that may change when a search is resumed: none of them affects a trial's result or what was tried.
 FREE_TO_CHANGE = {
     "name",
     "trials",
@@ -54,7 +54,7 @@ FREE_TO_CHANGE = {
 
 
 class Resources(BaseModel):
-    """What one trial occupies; fractions share a GPU or a core."""
+    """Resources that one trial occupies; fractions share a GPU or a core."""
 
     model_config = STRICT
     cpu: PositiveNumber = 1.0
@@ -62,7 +62,7 @@ class Resources(BaseModel):
 
 
 class OwnCorpus(BaseModel):
-    """A user's own corpus: a folder with train, dev and test files of token and tag columns."""
+    """A user-defined corpus: a folder with train, dev and test files of token and tag columns."""
 
     model_config = STRICT
     folder: Text
@@ -88,7 +88,7 @@ class Job(TrainingSettings):
 
     corpora: dict[SafeName, OwnCorpus] = Field(default={}, validate_default=True)
     sampler: Literal["order_gp", "tpe", "random", "grid", "sorted"] = "tpe"
-    search_space: SearchSpace
+    search_space: SearchSpace = SearchSpace()
     first_orders: tuple[Entry, ...] = ()
     warm_start: tuple[Text, ...] = ()
     embeddings: tuple[Any, ...]
@@ -110,10 +110,10 @@ class Job(TrainingSettings):
     @classmethod
     def _corpora_are_known(cls, own: dict[str, OwnCorpus], info: ValidationInfo) -> dict[str, OwnCorpus]:
         auxiliaries = info.data.get("auxiliaries", ())
-        named: dict[KeyPath, str] = {("auxiliaries", position): name for position, name in enumerate(auxiliaries)}
+        named: dict[KeyPath, str] = {("auxiliaries", index): name for index, name in enumerate(auxiliaries)}
         if "main" in info.data:
             named[("main",)] = info.data["main"]
-        raise_any(corpus_mistakes(named, own, known_corpora()))
+        raise_violations(corpus_violations(named, own, known_corpora()))
         return own
 
     @field_validator("search_space", mode="before")
@@ -121,23 +121,23 @@ class Job(TrainingSettings):
     def _space_is_given(cls, raw: Any) -> Any:
         if raw == {}:
             expected = "at least one of " + ", ".join(SearchSpace.model_fields)
-            raise RuleError([Mistake(("search_space",), "search space empty", expected)])
+            raise RuleError([Violation(("search_space",), "search space empty", expected)])
         if not isinstance(raw, Mapping | SearchSpace):
             expected = "the name or path of a search-space file, or a mapping"
-            raise RuleError([Mistake(("search_space",), f"search_space is {shown(raw)}", expected)])
+            raise RuleError([Violation(("search_space",), f"search_space is {shown(raw)}", expected)])
         return raw
 
     @field_validator("search_space")
     @classmethod
     def _space_fits(cls, space: SearchSpace, info: ValidationInfo) -> SearchSpace:
         job = info.data
-        mistakes = list(number_mistakes(space, job.get("min_learning_rate"), job.get("sampler")))
+        violations = list(number_violations(space, job.get("min_learning_rate"), job.get("sampler")))
         order = space.order
         if order is not None and {"regime", "auxiliaries", "corpora"} <= job.keys():
             order = resolved_order(order, job["regime"], len(job["auxiliaries"]))
             types = _entity_types(job["corpora"])
-            mistakes += order_mistakes(order, job["regime"], job["auxiliaries"], types)
-        raise_any(mistakes)
+            violations += order_violations(order, job["regime"], job["auxiliaries"], types)
+        raise_violations(violations)
         return space.model_copy(update={"order": order})
 
     @field_validator("first_orders", mode="before")
@@ -151,7 +151,7 @@ class Job(TrainingSettings):
         job = info.data
         if {"search_space", "auxiliaries", "corpora"} <= job.keys():
             types = _entity_types(job["corpora"])
-            raise_any(entry_mistakes(entries, job["search_space"], job["auxiliaries"], types))
+            raise_violations(entry_violations(entries, job["search_space"], job["auxiliaries"], types))
         return entries
 
     @field_validator("warm_start")
@@ -160,13 +160,13 @@ class Job(TrainingSettings):
         sampler = info.data.get("sampler")
         if searches and sampler not in (None, "order_gp"):
             found = f"warm_start, but the sampler {sampler} learns only from its own trials"
-            raise_any([Mistake(("warm_start",), found, fix="Set sampler: order_gp, or leave warm_start out")])
+            raise_violations([Violation(("warm_start",), found, fix="Set sampler: order_gp, or leave warm_start out")])
         return searches
 
     @field_validator("embeddings")
     @classmethod
     def _embeddings_are_entries(cls, entries: tuple[Any, ...]) -> tuple[Any, ...]:
-        raise_any(embedding_mistakes(entries))
+        raise_violations(embedding_violations(entries))
         return entries
 
     @field_validator("resources_per_trial")
@@ -175,18 +175,18 @@ class Job(TrainingSettings):
         if resources.gpu > 1 and resources.gpu != int(resources.gpu):
             keys = ("resources_per_trial", "gpu")
             found = f"resources_per_trial.gpu is {resources.gpu}"
-            raise RuleError([Mistake(keys, found, "a fraction of one GPU or a whole number of them")])
+            raise RuleError([Violation(keys, found, "a fraction of one GPU or a whole number of them")])
         return resources
 
     @field_validator("storage", "features")
     @classmethod
-    def _storage_is_a_place(cls, where: str | None, info: ValidationInfo) -> str | None:
+    def _storage_has_an_address(cls, where: str | None, info: ValidationInfo) -> str | None:
         key = str(info.field_name)
         try:
             return where and str(StoragePath.at(where))
         except ValueError as error:
             fix = f"Leave keys to the environment: {' and '.join(KEYS)}"
-            raise RuleError([Mistake((key,), f"{key} {error}", FORM, fix)]) from None
+            raise RuleError([Violation((key,), f"{key} {error}", FORM, fix)]) from None
 
     @field_validator("device")
     @classmethod
@@ -194,7 +194,7 @@ class Job(TrainingSettings):
         resources = info.data.get("resources_per_trial")
         if device == "cuda" and resources is not None and not resources.gpu:
             fix = "Set resources_per_trial: {gpu: 1}, or a fraction for several trials on a GPU"
-            raise RuleError([Mistake(("device",), "device is cuda, but a trial gets no GPU", fix=fix)])
+            raise RuleError([Violation(("device",), "device is cuda, but a trial gets no GPU", fix=fix)])
         return device
 
     @field_validator("max_sentences", mode="before")
@@ -204,17 +204,17 @@ class Job(TrainingSettings):
 
     @property
     def storage_path(self) -> StoragePath:
-        """Where searches are kept."""
+        """The root of all searches."""
         return StoragePath.at(self.storage)
 
     @property
     def feature_storage(self) -> StoragePath:
-        """Where the feature store lies."""
+        """The root of the feature store."""
         return StoragePath.at(self.features) if self.features else self.storage_path / "features"
 
     @property
     def stage_storage(self) -> StoragePath:
-        """Where the stage store lies."""
+        """The root of the stage cache."""
         return self.storage_path / "stages"
 
     def entity_types(self) -> dict[str, str]:
@@ -223,15 +223,15 @@ class Job(TrainingSettings):
         return {name: types[name] for name in (self.main, *self.auxiliaries)}
 
     def order_rule(self) -> OrderRule:
-        """Which orders the search space allows."""
+        """The constraint on orders that the search space sets."""
         order = self.search_space.order
         return OrderRule(self.entity_types(), adjacent_differ=order is not None and order.adjacent_differ)
 
     def trial(self, values: Mapping[str, Any]) -> TrialSettings:
-        """The trial with suggested values, such as ``{"learning_rate": 0.05, "order": ("a", "b")}``.
+        """Trial settings for suggested values, such as ``{"learning_rate": 0.05, "order": ("a", "b")}``.
 
         Raises:
-            pydantic.ValidationError: a value that is not among the settings, or breaks their rules.
+            pydantic.ValidationError: a key that is not a setting, or a value that breaks a rule.
         """
         settings = {name: getattr(self, name) for name in TrainingSettings.model_fields}
         settings["auxiliaries"] = self.auxiliaries[:1] if self.regime == "single_aux" else self.auxiliaries
@@ -239,15 +239,15 @@ class Job(TrainingSettings):
         return TrialSettings(**{**settings, **renamed})
 
     def first_trial(self) -> TrialSettings:
-        """What ``munchray train`` runs: the job's own values, the auxiliaries as listed."""
+        """The settings that ``munchray train`` runs: the job's own values, the auxiliaries as listed."""
         return self.trial({})
 
     def identity(self) -> dict[str, Any]:
-        """What must not change for ``--resume`` to go on, ready for JSON."""
+        """Everything that must stay equal when a search is resumed, JSON-serializable."""
         return self.model_dump(mode="json", exclude=FREE_TO_CHANGE)
 
     def changed_since(self, old: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
-        """What differs from the identity (or the whole JSON) of an earlier job: key, old value, new value."""
+        """Differences from the identity (or the whole JSON) of an earlier job: (key, old value, new value)."""
         before = dict(_flat({key: value for key, value in old.items() if key not in FREE_TO_CHANGE}))
         after = dict(_flat(self.identity()))
         keys = [*after, *(key for key in before if key not in after)]
@@ -259,7 +259,7 @@ def _entity_types(own: Mapping[str, OwnCorpus]) -> dict[str, str]:
 
 
 def _flat(values: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
-    """Nested keys with dots."""
+    """Flatten nested mappings to dotted keys."""
     for key, value in values.items():
         if isinstance(value, Mapping) and value:
             yield from _flat(value, f"{before}{key}.")

@@ -1,4 +1,4 @@
-"""From a job file, its search space and ``--set key=value`` to a ``Job``, with all mistakes at once."""
+"""Load a ``Job`` from a job file, its search space and ``--set key=value``; all problems are raised at once."""
 
 from __future__ import annotations
 
@@ -11,39 +11,48 @@ from typing import Any
 from munchray.errors import InputError, Problem, nearest
 from munchray.settings.job import Job
 from munchray.settings.space import SearchSpace
-from munchray.settings.validation_errors import validated
-from munchray.settings.yaml_source import Document, KeyPath, read_document, read_value, shown_path
+from munchray.settings.validation_errors import validate
+from munchray.settings.yaml_source import KeyPath, YamlDocument, load_yaml, read_value, shown_path
 
 FOLDERS = ("storage", "data_dir", "features")
 VARIABLE = re.compile(r"\$(?:\w+|\{[^}]*\})")
 
 
-def load_job(path: Path, overrides: Sequence[str] = ()) -> Job:
-    """Read, complete and check a job.
+OF_A_SEARCH = ("search_space", "first_orders", "warm_start")
+
+
+def load_job(path: Path, overrides: Sequence[str] = (), *, search: bool = True) -> Job:
+    """Read, complete and validate a job.
 
     Args:
         path: the job file.
         overrides: ``key=value`` each, the value in YAML, nested keys with dots.
+        search: False leaves out what only a search reads, for a single training: a space of orders then does not keep
+            a regime without orders from being trained.
 
     Raises:
-        InputError: every mistake in the job file, the search-space file and the overrides.
+        InputError: all problems in the job file, the search-space file and the overrides.
     """
-    document = read_document(path, "job file")
+    document = load_yaml(path, "job file")
+    if not search:
+        overrides = [text for text in overrides if text.split("=")[0].split(".")[0] not in OF_A_SEARCH]
+        for key in OF_A_SEARCH:
+            document.values.pop(key, None)
     inside_space = [text for text in overrides if text.startswith("search_space.")]
     problems = _apply(document, [text for text in overrides if text not in inside_space])
     try:
-        _graft_space(document, path)
+        _include_space(document, path)
         problems += _apply(document, inside_space)
     except InputError as error:
         problems += error.problems
-        document.values["search_space"] = SearchSpace()  # so that everything else is checked as well
+        document.values["search_space"] = SearchSpace()  # so that the rest is validated as well
     document.values.setdefault("name", path.stem)
     document.values.setdefault("storage", Job.model_fields["storage"].default)
     problems += _resolve_paths(document)
-    return validated(Job, document, problems)
+    return validate(Job, document, problems)
 
 
-def _apply(document: Document, overrides: Iterable[str]) -> list[Problem]:
+def _apply(document: YamlDocument, overrides: Iterable[str]) -> list[Problem]:
     problems: list[Problem] = []
     for text in overrides:
         try:
@@ -53,20 +62,20 @@ def _apply(document: Document, overrides: Iterable[str]) -> list[Problem]:
     return problems
 
 
-def _override(document: Document, text: str) -> None:
+def _override(document: YamlDocument, text: str) -> None:
     where = f"--set {text}"
     key, equals, value = text.partition("=")
     if not equals or not all(key.split(".")):
         raise InputError(Problem(where, "this sets nothing", "key=value"))
-    document.replace(tuple(key.split(".")), read_value(value, where), where)
+    document.set_value(tuple(key.split(".")), read_value(value, where), where)
 
 
-def _graft_space(document: Document, job_path: Path) -> None:
-    """Replace the name or path of a search-space file by what is in it."""
+def _include_space(document: YamlDocument, job_path: Path) -> None:
+    """Replace the name or path of a search-space file by its contents."""
     name = document.values.get("search_space")
     if isinstance(name, str):
-        path = _find_space(name, job_path, document.where(("search_space",)))
-        document.graft("search_space", read_document(path, "search space"))
+        path = _find_space(name, job_path, document.location_of(("search_space",)))
+        document.include("search_space", load_yaml(path, "search space"))
 
 
 def _find_space(name: str, job_path: Path, where: str) -> Path:
@@ -82,21 +91,21 @@ def _find_space(name: str, job_path: Path, where: str) -> Path:
     raise InputError(Problem(where, f"no search space '{name}'", f"a file {name}.yaml in {looked}", fix))
 
 
-def _resolve_paths(document: Document) -> Iterator[Problem]:
-    """Expand ``~`` and ``$NAME`` in every path; folders become absolute: workers start elsewhere."""
-    for keys, holder in _path_places(document.values):
+def _resolve_paths(document: YamlDocument) -> Iterator[Problem]:
+    """Expand ``~`` and ``$NAME`` in every path; folders become absolute, since workers start in another one."""
+    for keys, container in _path_fields(document.values):
         key = keys[-1]
-        holder[key] = os.path.expanduser(os.path.expandvars(holder[key]))  # noqa: PTH111 - may be a URI
-        unset = VARIABLE.findall(holder[key])
+        container[key] = os.path.expanduser(os.path.expandvars(container[key]))  # noqa: PTH111 - may be a URI
+        unset = VARIABLE.findall(container[key])
         for name in unset:
             found = f"{document.name_of(keys)} uses {name}, which is not set"
-            yield Problem(document.where(keys), found, "an environment variable that is set")
-        if not unset and holder[key] and _is_folder(keys) and "://" not in holder[key]:
-            holder[key] = str(Path(holder[key]).absolute())
+            yield Problem(document.location_of(keys), found, "an environment variable that is set")
+        if not unset and container[key] and _is_folder(keys) and "://" not in container[key]:
+            container[key] = str(Path(container[key]).absolute())
 
 
-def _path_places(values: dict[str, Any]) -> Iterator[tuple[KeyPath, Any]]:
-    """The way to each text that may be a path, and the mapping or list that holds it."""
+def _path_fields(values: dict[str, Any]) -> Iterator[tuple[KeyPath, Any]]:
+    """The key path of each string that may be a file path, and the mapping or list that contains it."""
     yield from (((key,), values) for key in (*FOLDERS, "tracking_uri") if isinstance(values.get(key), str))
     corpora = values.get("corpora")
     for name, corpus in corpora.items() if isinstance(corpora, dict) else ():
@@ -104,16 +113,16 @@ def _path_places(values: dict[str, Any]) -> Iterator[tuple[KeyPath, Any]]:
             yield ("corpora", name, "folder"), corpus
     if "embeddings" in values:
         yield from _texts_in(values["embeddings"], ("embeddings",))
-    for keys, holder in _texts_in(values.get("warm_start"), ("warm_start",)):
-        if "/" in holder[keys[-1]]:  # else it names a search of the storage
-            yield keys, holder
+    for keys, container in _texts_in(values.get("warm_start"), ("warm_start",)):
+        if "/" in container[keys[-1]]:  # else it names a search of the storage
+            yield keys, container
 
 
-def _texts_in(holder: Any, keys: KeyPath) -> Iterator[tuple[KeyPath, Any]]:
-    places = holder.items() if isinstance(holder, dict) else enumerate(holder) if isinstance(holder, list) else ()
-    for key, value in list(places):
+def _texts_in(container: Any, keys: KeyPath) -> Iterator[tuple[KeyPath, Any]]:
+    items = dict(enumerate(container)) if isinstance(container, list) else container
+    for key, value in list(items.items()) if isinstance(items, dict) else ():
         if isinstance(value, str):
-            yield (*keys, key), holder
+            yield (*keys, key), container
         else:
             yield from _texts_in(value, (*keys, key))
 

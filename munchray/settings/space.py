@@ -1,4 +1,4 @@
-"""The search-space file: what a search may vary, read and checked."""
+"""The search-space file: the settings that a search varies; parsing and validation."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pydantic import (
 from munchray.errors import nearest
 from munchray.settings.dimensions import Choices, OrderSpace, Range
 from munchray.settings.training import Dropout, PositiveInt, PositiveNumber
-from munchray.settings.validation_errors import STRICT, Mistake, RuleError, raise_any, shown
+from munchray.settings.validation_errors import STRICT, RuleError, Violation, raise_violations, shown
 from munchray.settings.yaml_source import KeyPath
 
 VALUES: Mapping[str, TypeAdapter[Any]] = {
@@ -31,7 +31,7 @@ INTEGERS = {"batch_size", "hidden_size"}
 
 
 class SearchSpace(BaseModel):
-    """The search-space file. What it does not name stays as the job says."""
+    """The search-space file. Settings that it does not name keep the job's value."""
 
     model_config = STRICT
 
@@ -57,54 +57,59 @@ class SearchSpace(BaseModel):
         given = {name: getattr(self, name) for name in SearchSpace.model_fields}
         return {name: value.as_written() for name, value in given.items() if value is not None}
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing varies."""
+        return self.order is None and not self.dimensions()
+
     def dimensions(self) -> dict[str, Choices | Range]:
-        """What varies besides the order."""
+        """The dimensions besides the order."""
         return {name: getattr(self, name) for name in VALUES if getattr(self, name) is not None}
 
 
 def read_dimension(name: str, raw: Any) -> Choices | Range:
-    """Choices from a list or a single value, a range from ``{low, high, log, step}``.
+    """Parse choices (a list or a single value) or a range from ``{low, high, log, step}``.
 
     Raises:
-        RuleError: everything that is wrong.
+        RuleError: all violations.
     """
     if isinstance(raw, Mapping):
         return _read_range(name, raw)
     values = raw if isinstance(raw, list | tuple) else [raw]
-    places: list[KeyPath] = [(name, position) for position in range(len(values))] if values is raw else [(name,)]
-    mistakes = [m for keys, value in zip(places, values, strict=True) for m in _value_mistakes(keys, value)]
+    key_paths: list[KeyPath] = [(name, index) for index in range(len(values))] if values is raw else [(name,)]
+    violations = [v for keys, value in zip(key_paths, values, strict=True) for v in _value_violations(keys, value)]
     if not values:
-        mistakes.append(Mistake((name,), f"{name} has no choices", "at least one value"))
-    for position, value in enumerate(values):
-        if value in values[:position]:
-            mistakes.append(Mistake(places[position], f"{name} lists {shown(value)} twice", "each choice once"))
-    raise_any(mistakes)
+        violations.append(Violation((name,), f"{name} has no choices", "at least one value"))
+    for index, value in enumerate(values):
+        if value in values[:index]:
+            violations.append(Violation(key_paths[index], f"{name} lists {shown(value)} twice", "each choice once"))
+    raise_violations(violations)
     return Choices(tuple(values))
 
 
 def _read_range(name: str, raw: Mapping[str, Any]) -> Range:
-    mistakes = list(_key_mistakes((name,), raw, ("low", "high", "log", "step"), required=("low", "high")))
+    violations = list(_key_violations((name,), raw, ("low", "high", "log", "step"), required=("low", "high")))
     for end in ("low", "high"):
         if end in raw:
-            mistakes += _value_mistakes((name, end), raw[end])
-    mistakes += _step_mistakes(name, raw)
+            violations += _value_violations((name, end), raw[end])
+    violations += _step_violations(name, raw)
     if not isinstance(raw.get("log", False), bool):
-        mistakes.append(Mistake((name, "log"), f"{name}.log is {shown(raw['log'])}", "true or false"))
-    raise_any(mistakes)
+        violations.append(Violation((name, "log"), f"{name}.log is {shown(raw['log'])}", "true or false"))
+    raise_violations(violations)
     read = Range(raw["low"], raw["high"], raw.get("log", False), raw.get("step"), integer=name in INTEGERS)
-    raise_any(_range_mistakes(name, read))
+    raise_violations(_range_violations(name, read))
     return read
 
 
-def _value_mistakes(keys: KeyPath, value: Any) -> Iterator[Mistake]:
+def _value_violations(keys: KeyPath, value: Any) -> Iterator[Violation]:
     try:
         VALUES[str(keys[0])].validate_python(value)
     except ValidationError as error:
         expected = error.errors()[0].get("ctx", {})["error"]
-        yield Mistake(keys, f"{_dotted(keys)} is {shown(value)}", str(expected))
+        yield Violation(keys, f"{_dotted(keys)} is {shown(value)}", str(expected))
 
 
-def _step_mistakes(name: str, raw: Mapping[str, Any]) -> Iterator[Mistake]:
+def _step_violations(name: str, raw: Mapping[str, Any]) -> Iterator[Violation]:
     step = raw.get("step")
     if step is None:
         return
@@ -113,67 +118,67 @@ def _step_mistakes(name: str, raw: Mapping[str, Any]) -> Iterator[Mistake]:
         TypeAdapter(kind).validate_python(step)
     except ValidationError as error:
         expected = error.errors()[0].get("ctx", {})["error"]
-        yield Mistake((name, "step"), f"{name}.step is {shown(step)}", str(expected))
+        yield Violation((name, "step"), f"{name}.step is {shown(step)}", str(expected))
     if raw.get("log") is True:
-        yield Mistake((name, "step"), f"{name} has both log: true and a step", "one of them")
+        yield Violation((name, "step"), f"{name} has both log: true and a step", "one of them")
 
 
-def _range_mistakes(name: str, read: Range) -> Iterator[Mistake]:
+def _range_violations(name: str, read: Range) -> Iterator[Violation]:
     if read.low >= read.high:
-        yield Mistake((name, "low"), f"{name} goes from {read.low} to {read.high}", "low below high")
+        yield Violation((name, "low"), f"{name} goes from {read.low} to {read.high}", "low below high")
     elif read.step is not None and read.step > read.high - read.low:
-        yield Mistake((name, "step"), f"{name}.step {read.step} is wider than the range", "a smaller step")
+        yield Violation((name, "step"), f"{name}.step {read.step} is wider than the range", "a smaller step")
     if read.log and read.low <= 0:
-        yield Mistake((name, "low"), f"{name}.low is {read.low} with log: true", "low above 0")
+        yield Violation((name, "low"), f"{name}.low is {read.low} with log: true", "low above 0")
 
 
 def read_order(raw: Any) -> OrderSpace:
-    """An ``OrderSpace`` from ``{of: auxiliaries, adjacent: different_type | any, length: int | {min, max}}``.
+    """Parse ``{of: auxiliaries, adjacent: different_type | any, length: int | {min, max}}`` to an ``OrderSpace``.
 
     Raises:
-        RuleError: everything that is wrong.
+        RuleError: all violations.
     """
     if not isinstance(raw, Mapping):
         expected = "a mapping such as {of: auxiliaries, adjacent: different_type}"
-        raise RuleError([Mistake(("order",), f"order is {shown(raw)}", expected)])
+        raise RuleError([Violation(("order",), f"order is {shown(raw)}", expected)])
     allowed = {"of": ("auxiliaries",), "adjacent": ("different_type", "any")}
-    mistakes = list(_key_mistakes(("order",), raw, (*allowed, "length")))
+    violations = list(_key_violations(("order",), raw, (*allowed, "length")))
     for key, words in allowed.items():
         if key in raw and raw[key] not in words:
-            mistakes.append(Mistake(("order", key), f"order.{key} is {shown(raw[key])}", " or ".join(words)))
+            violations.append(Violation(("order", key), f"order.{key} is {shown(raw[key])}", " or ".join(words)))
     length = raw.get("length", {})
-    mistakes += _length_mistakes(length)
-    raise_any(mistakes)
+    violations += _length_violations(length)
+    raise_violations(violations)
     least, most = (length.get("min"), length.get("max")) if isinstance(length, Mapping) else (length, length)
     if least is None and most is not None:
         least = 1
     return OrderSpace(raw.get("adjacent") == "different_type", least, most)
 
 
-def _length_mistakes(length: Any) -> Iterator[Mistake]:
+def _length_violations(length: Any) -> Iterator[Violation]:
     keys: KeyPath = ("order", "length")
     if not isinstance(length, Mapping):
         if not _is_count(length):
-            yield Mistake(keys, f"order.length is {shown(length)}", "a positive whole number or {min, max}")
+            yield Violation(keys, f"order.length is {shown(length)}", "a positive whole number or {min, max}")
         return
-    yield from _key_mistakes(keys, length, ("min", "max"))
+    yield from _key_violations(keys, length, ("min", "max"))
     wrong = [end for end in ("min", "max") if end in length and not _is_count(length[end])]
     for end in wrong:
-        yield Mistake((*keys, end), f"order.length.{end} is {shown(length[end])}", "a positive whole number")
+        yield Violation((*keys, end), f"order.length.{end} is {shown(length[end])}", "a positive whole number")
     if not wrong and length.get("min", 1) > length.get("max", float("inf")):
         found = f"order.length goes from {length['min']} to {length['max']}"
-        yield Mistake((*keys, "min"), found, "min not above max")
+        yield Violation((*keys, "min"), found, "min not above max")
 
 
-def _key_mistakes(
+def _key_violations(
     keys: KeyPath, raw: Mapping[str, Any], valid: tuple[str, ...], required: tuple[str, ...] = ()
-) -> Iterator[Mistake]:
+) -> Iterator[Violation]:
     for key in raw:
         if key not in valid:
-            yield Mistake((*keys, key), f"unknown key '{_dotted((*keys, key))}'", fix=nearest(str(key), valid))
+            yield Violation((*keys, key), f"unknown key '{_dotted((*keys, key))}'", fix=nearest(str(key), valid))
     for key in required:
         if key not in raw:
-            yield Mistake(keys, f"{_dotted((*keys, key))} is missing")
+            yield Violation(keys, f"{_dotted((*keys, key))} is missing")
 
 
 def _is_count(value: Any) -> bool:

@@ -1,4 +1,4 @@
-"""What decides the result of one trial: ``TrialSettings``, its rules and its signature."""
+"""``TrialSettings``: every setting that affects the result of a trial, with validation and a signature."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pydantic import (
 )
 
 from munchray.files import digest
-from munchray.settings.validation_errors import STRICT, Mistake, expecting, raise_any
+from munchray.settings.validation_errors import STRICT, Violation, expecting, raise_violations
 
 Regime = Literal["single_task", "multi_task", "single_aux", "concatenation", "iteration", "stack"]
 REGIMES: tuple[Regime, ...] = (
@@ -41,7 +41,7 @@ LOWEST_RATE = 1e-4  # training ends when the learning rate falls below it
 
 
 class TrainingSettings(BaseModel):
-    """What a job and a trial have in common; the defaults are the paper's (section 4.1, design section 6)."""
+    """Settings shared by jobs and trials; the defaults are the paper's (section 4.1; see docs/method.md)."""
 
     model_config = STRICT
 
@@ -68,7 +68,7 @@ class TrainingSettings(BaseModel):
     @field_validator("auxiliaries")
     @classmethod
     def _auxiliaries_fit(cls, names: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
-        raise_any(_auxiliary_mistakes(names, info.data.get("main"), info.data.get("regime")))
+        raise_violations(_auxiliary_violations(names, info.data.get("main"), info.data.get("regime")))
         return names
 
     @field_validator("min_learning_rate")
@@ -78,12 +78,12 @@ class TrainingSettings(BaseModel):
         if rate is not None and floor >= rate:
             found = f"min_learning_rate is {floor}, not below learning_rate {rate}"
             key = "learning_rate" if floor == LOWEST_RATE else "min_learning_rate"
-            raise_any([Mistake((key,), found, "a number below the learning rate")])
+            raise_violations([Violation((key,), found, "a number below the learning rate")])
         return floor
 
 
 class TrialSettings(TrainingSettings):
-    """Everything that decides a trial's result and can be written as JSON.
+    """Everything that affects a trial's result, JSON-serializable.
 
     ``auxiliaries`` are in the order in which the regime uses them. ``trained_on``: ``train+dev`` is the paper's
     retraining before test is scored; every corpus that a search scores on dev then trains on both splits.
@@ -93,7 +93,7 @@ class TrialSettings(TrainingSettings):
 
     @model_serializer(mode="wrap")
     def _as_written(self, written: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Without ``trained_on`` where it says nothing new: signatures and stages from before it stay valid."""
+        """Omit ``trained_on`` at its default, so that signatures and stage keys do not depend on it."""
         values: dict[str, Any] = written(self)
         if values.get("trained_on") == "train":
             del values["trained_on"]
@@ -103,27 +103,27 @@ class TrialSettings(TrainingSettings):
     @classmethod
     def _single_aux_has_one(cls, names: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
         if info.data.get("regime") == "single_aux" and len(names) > 1:
-            raise_any([Mistake(("auxiliaries",), f"single_aux got {len(names)} auxiliaries", "exactly one")])
+            raise_violations([Violation(("auxiliaries",), f"single_aux got {len(names)} auxiliaries", "exactly one")])
         return names
 
     def signature(self, data: str = "") -> str:
-        """Sixteen hexadecimal digits that name these settings and, if given, the fingerprint of the data."""
+        """A hash of these settings and, if given, of the data's fingerprint: 16 hexadecimal digits."""
         settings = json.dumps(self.model_dump(mode="json"), sort_keys=True)
         return digest(settings, data)[:16]
 
 
-def _auxiliary_mistakes(names: Sequence[str], main: str | None, regime: str | None) -> Iterator[Mistake]:
-    for position, name in enumerate(names):
+def _auxiliary_violations(names: Sequence[str], main: str | None, regime: str | None) -> Iterator[Violation]:
+    for index, name in enumerate(names):
         if name == main:
-            yield Mistake(
-                ("auxiliaries", position),
+            yield Violation(
+                ("auxiliaries", index),
                 f"the main corpus {main} is among the auxiliaries",
                 "other corpora only",
             )
-        if name in names[:position]:
-            yield Mistake(("auxiliaries", position), f"the auxiliary {name} is listed twice", "each auxiliary once")
+        if name in names[:index]:
+            yield Violation(("auxiliaries", index), f"the auxiliary {name} is listed twice", "each auxiliary once")
     if regime == "single_task" and names:
         fix = "Remove the auxiliaries or choose another regime"
-        yield Mistake(("auxiliaries",), "the regime single_task uses no auxiliaries", "none", fix)
+        yield Violation(("auxiliaries",), "the regime single_task uses no auxiliaries", "none", fix)
     if regime not in (None, "single_task") and not names:
-        yield Mistake(("auxiliaries",), f"the regime {regime} has no auxiliaries", "at least one auxiliary")
+        yield Violation(("auxiliaries",), f"the regime {regime} has no auxiliaries", "at least one auxiliary")

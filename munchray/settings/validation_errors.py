@@ -1,4 +1,4 @@
-"""What is wrong with a value, in a researcher's words: from pydantic's errors to ``Problem``s."""
+"""Validation errors: translate pydantic's errors and our own rule violations to readable ``Problem``s."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, WrapValidator
 from pydantic_core import ErrorDetails
 
 from munchray.errors import InputError, Problem, nearest
-from munchray.settings.yaml_source import Document, KeyPath
+from munchray.settings.yaml_source import KeyPath, YamlDocument
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -29,11 +29,11 @@ EXPECTED = {
 
 
 @dataclass(frozen=True)
-class Mistake:
+class Violation:
     """One broken rule.
 
     Args:
-        keys: the way to the value, counted from the model that owns the field in which the rule was checked.
+        keys: key path of the value, relative to the model that owns the validated field.
         found, expected, fix: as in ``Problem``.
     """
 
@@ -44,19 +44,19 @@ class Mistake:
 
 
 class RuleError(ValueError):
-    """Raised by a field's validator with every rule that the field breaks."""
+    """Raised by a field's validator with all violations of the field."""
 
-    def __init__(self, mistakes: Iterable[Mistake]) -> None:
-        self.mistakes = tuple(mistakes)
-        super().__init__("; ".join(f"{m.found}; expected {m.expected}" for m in self.mistakes))
+    def __init__(self, violations: Iterable[Violation]) -> None:
+        self.violations = tuple(violations)
+        super().__init__("; ".join(f"{v.found}; expected {v.expected}" for v in self.violations))
 
 
 class UnexpectedValueError(ValueError):
-    """A value is not what its field expects; the message says what that is."""
+    """Raised for a value of the wrong kind; the message is the expected kind."""
 
 
 def expecting(what: str) -> WrapValidator:
-    """Whatever is wrong with the value, say only ``expected {what}``."""
+    """A pydantic validator that replaces any validation error by ``expected {what}``."""
 
     def check(value: Any, handler: Any) -> Any:
         try:
@@ -67,17 +67,17 @@ def expecting(what: str) -> WrapValidator:
     return WrapValidator(check)
 
 
-def raise_any(mistakes: Iterable[Mistake]) -> None:
-    """Raise ``RuleError`` if there are any."""
-    if found := tuple(mistakes):
+def raise_violations(violations: Iterable[Violation]) -> None:
+    """Raise ``RuleError`` unless ``violations`` is empty."""
+    if found := tuple(violations):
         raise RuleError(found)
 
 
-def validated(model: type[Model], document: Document, known_problems: Iterable[Problem] = ()) -> Model:
-    """The document's values as ``model``.
+def validate(model: type[Model], document: YamlDocument, known_problems: Iterable[Problem] = ()) -> Model:
+    """Validate the document's values as ``model``.
 
     Raises:
-        InputError: with ``known_problems`` and everything that is wrong with the values.
+        InputError: ``known_problems`` and all validation errors.
     """
     problems = list(known_problems)
     try:
@@ -85,31 +85,33 @@ def validated(model: type[Model], document: Document, known_problems: Iterable[P
     except ValidationError as error:
         for details in error.errors(include_url=False):
             problems.extend(_problems(details, model, document))
-        raise InputError(*_in_order(problems)) from None
+        raise InputError(*_sorted_unique(problems)) from None
     if problems:
-        raise InputError(*_in_order(problems))
+        raise InputError(*_sorted_unique(problems))
     return checked
 
 
 def shown(value: Any) -> str:
-    """The value as one would write it in the file, shortened."""
+    """The value in YAML notation, truncated."""
     text = json.dumps(value, ensure_ascii=False, default=str)
     return text if len(text) <= 80 else text[:77] + "..."
 
 
-def _problems(details: ErrorDetails, model: type[BaseModel], document: Document) -> Iterator[Problem]:
-    keys: KeyPath = tuple(key for key in details["loc"] if key != "[key]")  # pydantic's mark of a mapping's key
+def _problems(details: ErrorDetails, model: type[BaseModel], document: YamlDocument) -> Iterator[Problem]:
+    keys: KeyPath = tuple(key for key in details["loc"] if key != "[key]")  # pydantic's marker of a mapping's key
     error = details.get("ctx", {}).get("error")
     if isinstance(error, RuleError):
-        for mistake in error.mistakes:
-            where = document.where(keys[:-1] + mistake.keys)
-            yield Problem(where, mistake.found, mistake.expected, mistake.fix)
+        for violation in error.violations:
+            location = document.location_of(keys[:-1] + violation.keys)
+            yield Problem(location, violation.found, violation.expected, violation.fix)
     else:
-        yield Problem(document.where(keys), *_in_words(details, keys, model, document))
+        yield Problem(document.location_of(keys), *_describe(details, keys, model, document))
 
 
-def _in_words(details: ErrorDetails, keys: KeyPath, model: type[BaseModel], document: Document) -> tuple[str, str, str]:
-    """What was found, what was expected, what to do."""
+def _describe(
+    details: ErrorDetails, keys: KeyPath, model: type[BaseModel], document: YamlDocument
+) -> tuple[str, str, str]:
+    """The fields ``found``, ``expected`` and ``fix`` of a ``Problem`` for one of pydantic's errors."""
     name, kind, context = document.name_of(keys), details["type"], details.get("ctx", {})
     found = f"{name} is {shown(details['input'])}"
     if kind == "extra_forbidden":
@@ -127,7 +129,7 @@ def _in_words(details: ErrorDetails, keys: KeyPath, model: type[BaseModel], docu
 
 
 def _fields(model: type[BaseModel], keys: KeyPath) -> Mapping[str, Any]:
-    """The keys that the model at the end of the way knows."""
+    """The fields of the model that the key path leads to."""
     for key in keys:
         field = model.model_fields.get(str(key))
         inner = [t for t in _types(field.annotation if field else None) if issubclass(t, BaseModel)]
@@ -143,8 +145,8 @@ def _types(annotation: Any) -> Iterator[type]:
         yield from _types(part)
 
 
-def _in_order(problems: Iterable[Problem]) -> list[Problem]:
-    """Each problem once, line by line."""
+def _sorted_unique(problems: Iterable[Problem]) -> list[Problem]:
+    """Remove duplicates and sort by file and line."""
 
     def location(problem: Problem) -> tuple[str, int]:
         file, _, line = problem.where.rpartition(":")

@@ -1,4 +1,4 @@
-"""YAML files and ``--set`` values, with the location of every key so that a mistake can be pointed at."""
+"""Parse YAML files and ``--set`` values, keeping the location of every key for error messages."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ KeyPath = tuple[str | int, ...]
 
 LARGEST_FILE = 1_000_000  # bytes; a job file has a few hundred
 
-_INTEGER = re.compile(r"[-+]?\d{1,18}")  # longer ones are no setting, and slow to convert
+_INTEGER = re.compile(r"[-+]?\d{1,18}")  # longer ones are not valid settings, and slow to convert
 _FLOAT = re.compile(r"[-+]?(\.\d+|\d+\.\d*|\d+(?=[eE]))([eE][-+]?\d+)?")
-_SURROGATE = re.compile("[\ud800-\udfff]")  # only an escape can bring one in, and no file can hold it
+_SURROGATE = re.compile("[\ud800-\udfff]")  # only an escape sequence can produce one, and it cannot be encoded in UTF-8
 _INFINITE = re.compile(r"[-+]?\.(inf|Inf|INF)")
-_WORDS: dict[str, Any] = {
+_CONSTANTS: dict[str, Any] = {
     **dict.fromkeys(("", "~", "null", "Null", "NULL")),
     **dict.fromkeys(("true", "True", "TRUE"), True),
     **dict.fromkeys(("false", "False", "FALSE"), False),
@@ -30,40 +30,41 @@ _WORDS: dict[str, Any] = {
 
 
 @dataclass
-class Document:
-    """The values of a YAML mapping and where each stands.
+class YamlDocument:
+    """The values of a YAML mapping and the source location of each.
 
     Args:
         values: the mapping as plain Python values.
-        locations: ``file:line`` (or ``--set ...``) of every key and list element, by the way to it.
+        locations: ``file:line`` (or ``--set ...``) of every key and list element, by key path.
+        included: keys whose values come from another file.
     """
 
     values: dict[str, Any]
     locations: dict[KeyPath, str]
-    grafted: set[str] = field(default_factory=set)
+    included: set[str] = field(default_factory=set)
 
-    def where(self, keys: KeyPath) -> str:
-        """The location of a value, or of what it should stand in."""
+    def location_of(self, keys: KeyPath) -> str:
+        """The location of a value or, if it is missing, of the nearest enclosing one."""
         while keys not in self.locations:
             keys = keys[:-1]
         return self.locations[keys]
 
     def name_of(self, keys: KeyPath) -> str:
-        """``resources_per_trial.gpu`` or ``auxiliaries[2]``; keys of a grafted file as in that file."""
-        inside = keys[1:] if len(keys) > 1 and keys[0] in self.grafted else keys
+        """``resources_per_trial.gpu`` or ``auxiliaries[2]``; keys of an included file as in that file."""
+        inside = keys[1:] if len(keys) > 1 and keys[0] in self.included else keys
         return "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in inside).lstrip(".")
 
-    def graft(self, key: str, other: Document) -> None:
-        """Put another file's values under ``key``."""
+    def include(self, key: str, other: YamlDocument) -> None:
+        """Insert another file's values under ``key``."""
         self.values[key] = other.values
         self.locations.update({(key, *keys): location for keys, location in other.locations.items()})
-        self.grafted.add(key)
+        self.included.add(key)
 
-    def replace(self, keys: tuple[str, ...], value: Any, location: str) -> None:
-        """Set one value; mappings on the way to it are made where they are missing.
+    def set_value(self, keys: tuple[str, ...], value: Any, location: str) -> None:
+        """Set one value, creating missing mappings on its key path.
 
         Raises:
-            InputError: something on the way is not a mapping.
+            InputError: a parent on the key path is not a mapping.
         """
         inside = self.values
         for depth, key in enumerate(keys[:-1], start=1):
@@ -77,11 +78,11 @@ class Document:
         self.locations[keys] = location
 
 
-def read_document(path: Path, what: str) -> Document:
-    """Read the YAML mapping in a file; ``what`` names it in messages, such as "job file".
+def load_yaml(path: Path, what: str) -> YamlDocument:
+    """Load the YAML mapping in a file; ``what`` names it in messages, such as "job file".
 
     Raises:
-        InputError: no such file, not UTF-8, no YAML, aliases, tags, a key twice, not a mapping, or too large.
+        InputError: no such file, not UTF-8, invalid YAML, aliases, tags, duplicate keys, not a mapping, or too large.
     """
     text = _read_text(path, what)
     name = shown_path(path)
@@ -89,30 +90,30 @@ def read_document(path: Path, what: str) -> Document:
     if node is None:
         raise InputError(Problem(name, f"the {what} is empty", "key: value lines"))
     if not isinstance(node, yaml.MappingNode):
-        raise InputError(Problem(f"{name}:{_line(node)}", f"the {what} is no mapping", "key: value lines"))
-    reading = _Reading(lambda line: f"{name}:{line}")
-    values = reading.value_of(node, ())
-    if reading.problems:
-        raise InputError(*reading.problems)
-    return Document(values, reading.locations)
+        raise InputError(Problem(f"{name}:{_line(node)}", f"the {what} is not a mapping", "key: value lines"))
+    constructor = _Constructor(lambda line: f"{name}:{line}")
+    values = constructor.construct(node, ())
+    if constructor.problems:
+        raise InputError(*constructor.problems)
+    return YamlDocument(values, constructor.locations)
 
 
 def read_value(text: str, where: str) -> Any:
-    """Read one YAML value, as of ``--set key=value``.
+    """Parse one YAML value, such as that of ``--set key=value``.
 
     Raises:
-        InputError: it is no YAML.
+        InputError: invalid YAML.
     """
     node = _compose(text, lambda line: where)
-    reading = _Reading(lambda line: where)
-    value = None if node is None else reading.value_of(node, ())
-    if reading.problems:
-        raise InputError(*reading.problems)
+    constructor = _Constructor(lambda line: where)
+    value = None if node is None else constructor.construct(node, ())
+    if constructor.problems:
+        raise InputError(*constructor.problems)
     return value
 
 
 def shown_path(path: Path) -> str:
-    """The path as a person in the current folder would type it."""
+    """The path relative to the current folder if it lies inside, else as given."""
     relative = os.path.relpath(path)
     return str(path) if relative.startswith("..") else relative
 
@@ -120,8 +121,8 @@ def shown_path(path: Path) -> str:
 def _read_text(path: Path, what: str) -> str:
     name = shown_path(path)
     if not path.is_file():
-        beside = [p.name for p in path.parent.glob("*.yaml")] if path.parent.is_dir() else []
-        fix = nearest(path.name, beside) if beside else f"There is no YAML file in {path.parent}"
+        siblings = [p.name for p in path.parent.glob("*.yaml")] if path.parent.is_dir() else []
+        fix = nearest(path.name, siblings) if siblings else f"There is no YAML file in {path.parent}"
         found = "is a folder" if path.is_dir() else "no such file"
         raise InputError(Problem(name, found, f"a {what}", fix))
     try:
@@ -139,7 +140,7 @@ def _read_text(path: Path, what: str) -> str:
 
 
 class _NodeLoader(yaml.SafeLoader):
-    """Composes nodes, refusing the first anchor or alias: nine lines of them can stand for gigabytes."""
+    """Composes nodes, rejecting anchors and aliases: nine lines of them can expand to gigabytes."""
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         event = self.peek_event()  # type: ignore[no-untyped-call]
@@ -149,7 +150,7 @@ class _NodeLoader(yaml.SafeLoader):
         return super().compose_node(parent, index)
 
 
-_NodeLoader.yaml_implicit_resolvers = {}  # no YAML 1.1 here: `_plain` reads plain scalars
+_NodeLoader.yaml_implicit_resolvers = {}  # not YAML 1.1: `_resolve_scalar` resolves plain scalars
 
 
 def _compose(text: str, location: Callable[[int], str]) -> yaml.Node | None:
@@ -176,53 +177,53 @@ def _syntax_problem(where: str, error: yaml.MarkedYAMLError) -> Problem:
 
 
 @dataclass
-class _Reading:
-    """Turns nodes into values; collects the location of each and every problem on the way."""
+class _Constructor:
+    """Constructs Python values from nodes, recording locations and collecting problems."""
 
     location: Callable[[int], str]
     locations: dict[KeyPath, str] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
 
-    def value_of(self, node: yaml.Node, keys: KeyPath) -> Any:
+    def construct(self, node: yaml.Node, keys: KeyPath) -> Any:
         self.locations.setdefault(keys, self.location(_line(node)))
         if node.tag not in _TAGS:
-            self._add(node, f"the tag {node.tag} is not supported", "a plain value")
+            self._add_problem(node, f"the tag {node.tag} is not supported", "a plain value")
             return None
         if isinstance(node, yaml.ScalarNode) and _SURROGATE.search(node.value):
-            self._add(node, "half a character (a \\uD800 to \\uDFFF escape)", "whole characters")
+            self._add_problem(node, "half a character (a \\uD800 to \\uDFFF escape)", "whole characters")
             return None
         if isinstance(node, yaml.MappingNode):
-            return {key: self.value_of(value, (*keys, key)) for key, value in self._items(node, keys)}
+            return {key: self.construct(value, (*keys, key)) for key, value in self._items(node, keys)}
         if isinstance(node, yaml.SequenceNode):
-            return [self.value_of(item, (*keys, location)) for location, item in enumerate(node.value)]
+            return [self.construct(item, (*keys, index)) for index, item in enumerate(node.value)]
         plain = isinstance(node, yaml.ScalarNode) and node.style is None
-        return _plain(node.value) if plain else node.value
+        return _resolve_scalar(node.value) if plain else node.value
 
     def _items(self, node: yaml.MappingNode, keys: KeyPath) -> Iterator[tuple[str, yaml.Node]]:
         seen: dict[str, int] = {}
         for key_node, value_node in node.value:
             key, line = key_node.value, _line(key_node)
             if not isinstance(key_node, yaml.ScalarNode) or not key or _SURROGATE.search(key):
-                self._add(key_node, "a key that is no word", "key: value")
+                self._add_problem(key_node, "a key that is not a word", "key: value")
             elif key in seen:
-                self._add(key_node, f"{key} is given twice, first in line {seen[key]}", "each key once")
+                self._add_problem(key_node, f"{key} is given twice, first in line {seen[key]}", "each key once")
             else:
                 seen[key] = line
-                way = (*keys, key)
-                self.locations[way] = self.location(line)
+                key_path = (*keys, key)
+                self.locations[key_path] = self.location(line)
                 yield key, value_node
 
-    def _add(self, node: yaml.Node, found: str, expected: str) -> None:
+    def _add_problem(self, node: yaml.Node, found: str, expected: str) -> None:
         self.problems.append(Problem(self.location(_line(node)), found, expected))
 
 
 _TAGS = {f"tag:yaml.org,2002:{kind}" for kind in ("map", "seq", "str")}
 
 
-def _plain(text: str) -> Any:
-    """A plain scalar by the rules of YAML 1.2: ``1e-4`` is a number, ``no`` and ``on`` are words."""
-    if text in _WORDS:
-        return _WORDS[text]
+def _resolve_scalar(text: str) -> Any:
+    """A plain scalar by the rules of YAML 1.2: ``1e-4`` is a number, ``no`` and ``on`` are strings."""
+    if text in _CONSTANTS:
+        return _CONSTANTS[text]
     if _INTEGER.fullmatch(text):
         return int(text)
     if _FLOAT.fullmatch(text):

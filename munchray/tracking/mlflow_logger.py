@@ -21,7 +21,7 @@ from munchray.tracking.run_writer import RunWriter, default_uri
 from munchray.tracking.runs import Key, Run, error_note
 from munchray.training.events import RecordedTrial, TrialAssignment, TrialListener
 from munchray.training.final_evaluation import read_test, scored_on
-from munchray.training.trial_results import EpochReport, TrialResult, read_epochs, read_error, read_result
+from munchray.training.trial_results import EpochMetrics, TrialResult, read_epochs, read_error, read_result
 
 EPOCH_METRICS = (
     "train_loss",
@@ -102,7 +102,7 @@ class MLflowLogger(TrialListener):
         """Open its run."""
         self._open(trial)
 
-    def epoch_ended(self, trial: TrialAssignment, report: EpochReport) -> None:
+    def epoch_ended(self, trial: TrialAssignment, report: EpochMetrics) -> None:
         """Buffer a point of each curve, over parameter updates."""
         self._run(trial).add_points(epoch_metrics(report), report.updates)
 
@@ -228,7 +228,7 @@ def trial_params(settings: TrialSettings) -> dict[str, Any]:
     return {**values, "order": settings.auxiliaries, **positions}
 
 
-def epoch_metrics(report: EpochReport) -> Mapping[str, float]:
+def epoch_metrics(report: EpochMetrics) -> Mapping[str, float]:
     """The metrics of an epoch."""
     return {name: getattr(report, name) for name in EPOCH_METRICS}
 

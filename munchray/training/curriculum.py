@@ -1,10 +1,10 @@
-"""The six regimes: which sentences come next. Knows no torch and no scores.
+"""Curricula: the six regimes as schedules of training batches. Independent of torch and of scores.
 
-A regime is a list of stages; a stage yields epochs without end; an epoch is a list of batches. The trainer leaves a
-stage when the main corpus has converged. A batch is (corpus, sentence) pairs and a flag, "counts towards
-convergence". In every step the auxiliary batch comes first, then the main batch (paper, section 2.2).
+A regime is a list of stages; a stage yields an infinite stream of epochs; an epoch is a list of batches. The trainer
+leaves a stage when the main corpus has converged. A batch is a tuple of (corpus, sentence) pairs and a flag, "counts
+toward convergence". In every step the auxiliary batch comes first, then the main batch (paper, section 2.2).
 
-Everything random is drawn from (seed, stage, corpus, pass), never from a running generator: a resumed trial continues
+Random draws are seeded by (seed, stage, corpus, pass) instead of by a stateful generator: a resumed trial continues
 with the batches it would have seen, and two orders with a common prefix see the same batches in it.
 """
 
@@ -18,31 +18,31 @@ from typing import NamedTuple
 from munchray.seeds import generator
 
 Pair = tuple[str, int]
-"""A corpus and the position of one of its training sentences."""
+"""A corpus and the index of one of its training sentences."""
 
 LENGTH_POOL = 50
-"""Batches whose sentences are sorted together under ``by_length``: enough to make a batch even, few enough that
-its composition stays random."""
+"""Number of batches whose sentences are sorted together under ``by_length``: large enough for even lengths in a batch,
+small enough that its composition stays random."""
 
 
 class Batch(NamedTuple):
-    """Sentences of one update, and whether their loss counts towards convergence.
+    """Sentences of one update, and whether their loss counts toward convergence.
 
     Convergence looks at the mean over corpora of the mean loss of the sentences that count: the main corpus alone,
-    except in multi_task, where all corpora count alike.
+    except in multi_task, where all corpora have the same weight.
     """
 
     sentences: tuple[Pair, ...]
-    counts: bool
+    counts_toward_convergence: bool
 
 
 @dataclass(frozen=True)
 class BatchSource:
-    """What a curriculum draws from.
+    """The training sentences that a curriculum draws batches from.
 
     Args:
         lengths: for each corpus the number of tokens of each training sentence.
-        batch_size: sentences a batch.
+        batch_size: sentences per batch.
         batching: ``random``, or ``by_length`` for batches of similar length.
         seed: the trial's seed.
     """
@@ -53,7 +53,7 @@ class BatchSource:
     seed: int
 
     def one_pass(self, corpora: Sequence[str], *scope: object) -> list[tuple[Pair, ...]]:
-        """Every sentence of the corpora once, in random batches; the last one may be short."""
+        """Batch every sentence of the corpora once, in random order; the last batch may be smaller."""
         rng = generator(self.seed, "pass", *corpora, *scope)
         pairs = [(corpus, i) for corpus in corpora for i in range(len(self.lengths[corpus]))]
         order = rng.permutation(len(pairs))
@@ -68,7 +68,7 @@ class BatchSource:
         return [batches[i] for i in rng.permutation(len(batches))]
 
     def stream(self, corpora: Sequence[str], *scope: object) -> Iterator[tuple[Pair, ...]]:
-        """Batches without end: reshuffled whenever the corpora are exhausted."""
+        """An infinite stream of batches, reshuffled whenever the corpora are exhausted."""
         return itertools.chain.from_iterable(self.one_pass(corpora, *scope, n) for n in itertools.count())
 
     def _length(self, pair: Pair) -> int:
@@ -84,7 +84,7 @@ class Stage:
 
     Args:
         auxiliaries: the auxiliaries used up to and including this stage; for Stack a prefix of the order.
-        key: names the stage's randomness. Equal for equal prefixes of an order, whichever order it is.
+        key: seeds the stage's random draws; equal for equal prefixes of different orders.
         reusable: its result depends on seed, settings and the prefix ``auxiliaries`` alone.
     """
 
@@ -94,7 +94,7 @@ class Stage:
     reusable: bool = False
 
     def epochs(self) -> Iterator[list[Batch]]:
-        """Epochs without end, from the first."""
+        """An infinite stream of epochs, from the first."""
         return self.make_epochs()
 
 
@@ -104,14 +104,14 @@ def stages(regime: str, main: str, auxiliaries: Sequence[str], source: BatchSour
     Args:
         regime: one of `REGIMES`.
         main: the main corpus.
-        auxiliaries: the auxiliaries, in order where the regime has one.
-        source: sentences to draw from.
+        auxiliaries: the auxiliaries, in order where the regime depends on it.
+        source: the sentences to draw from.
     """
     return REGIMES[regime](main, tuple(auxiliaries), source)
 
 
 def single_task(main: str, _: tuple[str, ...], source: BatchSource) -> list[Stage]:
-    """Main batches only."""
+    """Batches of the main corpus only."""
 
     def epochs() -> Iterator[list[Batch]]:
         for epoch in itertools.count():
@@ -121,7 +121,7 @@ def single_task(main: str, _: tuple[str, ...], source: BatchSource) -> list[Stag
 
 
 def multi_task(main: str, auxiliaries: tuple[str, ...], source: BatchSource) -> list[Stage]:
-    """All batches of all corpora shuffled, each of one corpus; every corpus counts alike (Eq. 9)."""
+    """All batches of all corpora, shuffled, each of one corpus; every corpus has the same weight (Eq. 9)."""
     corpora = (main, *auxiliaries)
 
     def epochs() -> Iterator[list[Batch]]:
@@ -174,7 +174,7 @@ REGIMES: Mapping[str, Callable[[str, tuple[str, ...], BatchSource], list[Stage]]
 
 
 def auxiliary_stage(main: str, used: tuple[str, ...], current: tuple[str, ...], key: str, source: BatchSource) -> Stage:
-    """Auxiliary batches from ``current`` alternating with one pass of the main corpus an epoch."""
+    """A stage that alternates auxiliary batches from ``current`` with one pass over the main corpus per epoch."""
 
     def epochs() -> Iterator[list[Batch]]:
         stream = source.stream(current, key)
@@ -185,12 +185,12 @@ def auxiliary_stage(main: str, used: tuple[str, ...], current: tuple[str, ...], 
 
 
 def main_epoch(main: str, source: BatchSource, *scope: object) -> list[Batch]:
-    """Every main sentence once."""
+    """Batches that cover every main sentence once."""
     return [Batch(pairs, True) for pairs in source.one_pass((main,), *scope)]
 
 
 def alternate(auxiliary: Iterator[tuple[Pair, ...]], main: Iterable[Batch]) -> Iterator[Batch]:
-    """An auxiliary batch before every main batch."""
+    """Insert an auxiliary batch before every main batch."""
     for batch in main:
         yield Batch(next(auxiliary), False)
         yield batch

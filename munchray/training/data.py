@@ -1,6 +1,6 @@
-"""What a trial trains on: corpora as tag ids beside memory-mapped features.
+"""Training data of a trial: tag ids and memory-mapped features of each corpus.
 
-A `DataSpec` is a small recipe that travels to every trial; opening it loads no embedding.
+A `DataSpec` is a small picklable description that is sent to every trial; opening it loads no embedding model.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ class Split:
     """One split of a corpus, ready to train or score on.
 
     Args:
-        features: of each sentence.
-        tags: gold IOB2 tags of each sentence; none where nothing is scored.
-        tag_ids: the same of all tokens, in the tagger's scheme, as positions in the corpus's tag set. int16 [tokens]
-        lengths: tokens of each sentence. int64 [sentences]
+        features: memory-mapped embeddings of each sentence.
+        tags: gold IOB2 tags of each sentence; empty for splits that are not scored.
+        tag_ids: gold tags of all tokens in the tagger's scheme, as indices into the corpus's tag set. int16 [tokens]
+        lengths: number of tokens of each sentence. int64 [sentences]
     """
 
     features: store.Features | store.Joined
@@ -39,12 +39,12 @@ class Split:
 
     @cached_property
     def starts(self) -> np.ndarray:
-        """The place of each sentence's first token among all. int64 [sentences]"""
+        """The index of each sentence's first token. int64 [sentences]"""
         starts: np.ndarray = np.cumsum(self.lengths) - self.lengths
         return starts
 
-    def joined(self, other: Split) -> Split:
-        """This split's sentences and then the other's, to train on."""
+    def concatenate(self, other: Split) -> Split:
+        """Concatenate this split's sentences and the other's, to train on."""
         parts = [split.features for split in (self, other) if isinstance(split.features, store.Features)]
         return Split(
             store.Joined(parts, [len(self.lengths), len(other.lengths)]),
@@ -56,11 +56,11 @@ class Split:
 
 @dataclass(frozen=True)
 class TrialData:
-    """The splits one trial needs; ``dev`` of all corpora for multi_task, else of the main one, or none of them where
-    the trial trains on it.
+    """The splits of one trial; ``dev`` has all corpora for multi_task, else the main one, and is empty where the trial
+    trains on dev.
 
     Args:
-        fingerprints: of each corpus's text, tags and features.
+        fingerprints: one per corpus, of its text, tags and features.
     """
 
     train: dict[str, Split]
@@ -71,15 +71,15 @@ class TrialData:
 
 @dataclass(frozen=True)
 class DataSpec:
-    """Where a trial finds its data, and what it must be.
+    """The location and expected fingerprints of a trial's data.
 
     Args:
-        sources: each corpus's files.
-        limits: most sentences a split, by split name.
-        embeddings: fingerprints, in the order in which they are joined.
-        store: where the feature store lies.
-        contents: fingerprint of the sentences and tags that each corpus gives.
-        splits: the splits that each corpus gives: dev is read only where it is scored.
+        sources: the files of each corpus.
+        limits: maximal number of sentences, by split name.
+        embeddings: fingerprints, in the order in which the vectors are concatenated.
+        store: root of the feature store.
+        contents: fingerprint of the sentences and tags of each corpus.
+        splits: the splits of each corpus that are used: dev is read only where it is scored.
         tests: fingerprint of the test split of each corpus that may be scored on it; empty in a search.
     """
 
@@ -92,7 +92,7 @@ class DataSpec:
     tests: Mapping[str, str] = field(default_factory=dict)
 
     def fingerprint(self) -> str:
-        """Of all text, tags and embeddings: a trial's result depends on nothing else but its settings."""
+        """Fingerprint of all text, tags and embeddings; with the settings, it determines a trial's result."""
         return digest(*(f"{name}={value}" for name, value in sorted(self.contents.items())), *self.embeddings)
 
     def fingerprints(self) -> dict[str, str]:
@@ -100,21 +100,21 @@ class DataSpec:
         return {name: digest(contents, *self.embeddings) for name, contents in self.contents.items()}
 
     def load(self, corpus: str, split: str) -> tuple[Sentence, ...]:
-        """The sentences of one split."""
+        """Read the sentences of one split."""
         return load_split(self.sources[corpus], split, self.limits.get(split))
 
     def open(self, settings: TrialSettings) -> TrialData:
         """Read the corpora of a trial and map their features.
 
         Raises:
-            WorkError: a corpus or the feature store is not what it was when the job was prepared.
+            WorkError: a corpus or the feature store changed since the job was prepared.
         """
         names, fingerprints = (settings.main, *settings.auxiliaries), self.fingerprints()
         opened = {name: self._open(name, settings.tag_scheme) for name in names}
         train = {name: splits["train"] for name, (splits, _) in opened.items()}
         dev = {name: splits["dev"] for name, (splits, _) in opened.items() if "dev" in splits}
         if settings.trained_on == "train+dev":
-            train, dev = {**train, **{name: train[name].joined(split) for name, split in dev.items()}}, {}
+            train, dev = {**train, **{name: train[name].concatenate(split) for name, split in dev.items()}}, {}
         return TrialData(
             train=train,
             dev=dev,
@@ -123,31 +123,31 @@ class DataSpec:
         )
 
     def open_test(self, corpus: str) -> Split:
-        """The test split of a corpus, to be scored. Nothing that trains or chooses calls this.
+        """Open the test split of a corpus for scoring. Never called by training or model selection.
 
         Raises:
-            WorkError: it is not what it was when the job was prepared.
+            WorkError: it changed since the job was prepared.
         """
         sentences = self.load(corpus, "test")
         if content_digest({"test": sentences}) != self.tests[corpus]:
             raise WorkError(f"the test split of {corpus} changed since this job was prepared")
-        return self._to_score(sentences)
+        return self._scoring_split(sentences)
 
     def open_dev(self, corpus: str) -> Split:
-        """The dev split of a corpus, to look at what a finished trial does there.
+        """Open the dev split of a corpus for error analysis of a finished trial.
 
         Raises:
-            WorkError: it is not in the feature store.
+            WorkError: its features are not in the feature store.
         """
-        return self._to_score(self.load(corpus, "dev"))
+        return self._scoring_split(self.load(corpus, "dev"))
 
-    def _to_score(self, sentences: Sequence[Sentence]) -> Split:
+    def _scoring_split(self, sentences: Sequence[Sentence]) -> Split:
         features = store.open_features([s.tokens for s in sentences], self.embeddings, self.store)
         lengths = np.array([len(s.tokens) for s in sentences], np.int64)
         return Split(features, [s.tags for s in sentences], np.zeros(0, np.int16), lengths)
 
     def _open(self, name: str, scheme: str) -> tuple[dict[str, Split], tuple[str, ...]]:
-        """The splits of a corpus and its tag set. Text is dropped before the next corpus is read."""
+        """Open the splits of a corpus and its tag set. Text is released before the next corpus is read."""
         text = {split: self.load(name, split) for split in self.splits[name]}
         if content_digest(text) != self.contents[name]:
             raise WorkError(f"corpus {name} changed since this job was prepared; start a new search")
@@ -156,7 +156,7 @@ class DataSpec:
 
     def _split(self, sentences: Sequence[Sentence], tags: Sequence[str], keep_tags: bool) -> Split:
         features = store.open_features([s.tokens for s in sentences], self.embeddings, self.store)
-        ids = {tag: position for position, tag in enumerate(tags)}
+        ids = {tag: index for index, tag in enumerate(tags)}
         convert = iob2_to_iobes if any(tag.startswith("E-") for tag in tags) else list
         return Split(
             features,
@@ -173,7 +173,7 @@ def content_digest(splits: Mapping[str, Sequence[Sentence]]) -> str:
 
 
 END = Sentence((), ())
-"""Stands between splits in a fingerprint."""
+"""Separates splits in a fingerprint."""
 
 
 def _tags_of(sentences: Sequence[Sentence], scheme: str) -> tuple[str, ...]:

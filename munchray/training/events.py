@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from munchray.settings import TrialSettings
-    from munchray.training.trial_results import EpochReport, TrialResult
+    from munchray.training.trial_results import EpochMetrics, TrialResult
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class TrialListener:
     def trial_started(self, trial: TrialAssignment) -> None:
         """A trial was dispatched."""
 
-    def epoch_ended(self, trial: TrialAssignment, report: EpochReport) -> None:
+    def epoch_ended(self, trial: TrialAssignment, report: EpochMetrics) -> None:
         """A trial completed an epoch."""
 
     def trial_finished(self, trial: TrialAssignment, result: TrialResult) -> None:

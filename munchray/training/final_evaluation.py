@@ -1,4 +1,4 @@
-"""The test split: scored once for each model, after everything is trained, and never again."""
+"""Evaluation on the test split: once per model, after all training."""
 
 from __future__ import annotations
 
@@ -10,18 +10,16 @@ from munchray.errors import WorkError
 from munchray.files import read_json, write_json
 from munchray.settings import TrialSettings
 from munchray.tagging.scoring import SpanCounts
-from munchray.tagging.weights import load_model
-from munchray.training import loop
 from munchray.training.data import DataSpec
 
 
 @dataclass(frozen=True)
 class FinalScore:
-    """What a model came to on test.
+    """Test counts of a model.
 
     Args:
-        sentences: counts of each test sentence, by corpus.
-        data: fingerprint of the text and tags, by corpus.
+        sentences: span counts of each test sentence, by corpus.
+        data: fingerprint of text and tags, by corpus.
     """
 
     sentences: dict[str, list[SpanCounts]]
@@ -29,19 +27,22 @@ class FinalScore:
 
 
 def score_test(folder: Path, settings: TrialSettings, data: DataSpec, device: str) -> FinalScore:
-    """Score the finished model of a trial on the tests of ``data`` and write ``test.json``; what is there is only read.
+    """Score the finished model of a trial on the test splits of ``data`` and write ``test.json``; idempotent.
 
-    Only multi_task has heads for several corpora that are scored; more of them may be asked for later.
+    Only multi_task has heads for several scored corpora; later calls may add corpora.
 
     Raises:
-        WorkError: a test split is not what it was when this model was scored on it.
+        WorkError: a test split changed since this model was scored on it.
     """
+    from munchray.tagging.weights import load_model  # torch, which a process that only reads scores does without
+    from munchray.training import loop
+
     known = read_test(folder) if scored_on(folder) else FinalScore({}, {})
     changed = [corpus for corpus, before in known.data.items() if data.tests.get(corpus, before) != before]
     if changed:
         raise WorkError(f"{folder} was scored on another test split of {', '.join(changed)}; a model is scored once")
-    able = (settings.main, *(settings.auxiliaries if settings.regime == "multi_task" else ()))
-    wanted = [corpus for corpus in able if corpus in data.tests and corpus not in known.data]
+    candidates = (settings.main, *(settings.auxiliaries if settings.regime == "multi_task" else ()))
+    wanted = [corpus for corpus in candidates if corpus in data.tests and corpus not in known.data]
     if not wanted:
         return known
     tagger = load_model(folder / "model")[0].to(device)
@@ -54,13 +55,13 @@ def score_test(folder: Path, settings: TrialSettings, data: DataSpec, device: st
 
 
 def scored_on(folder: Path) -> set[str]:
-    """The corpora that the model of a trial has been scored on."""
+    """The corpora that a trial's model has been scored on."""
     path = folder / "test.json"
     return set(read_json(path)["data"]) if path.exists() else set()
 
 
 def read_test(folder: Path) -> FinalScore:
-    """The test counts that `score_test` wrote.
+    """Read the test counts that `score_test` wrote.
 
     Raises:
         WorkError: the model has not been scored.

@@ -1,4 +1,4 @@
-"""What a job names, found, read and checked before anything is computed; then embedded, once for all trials."""
+"""Inputs of a job: read and validate corpora and embeddings, then embed all text once for all trials."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from munchray.training.data import DataSpec, content_digest
 
 @dataclass(frozen=True)
 class Inputs:
-    """What a job names, found and read: nothing is wrong with it.
+    """The validated inputs of a job.
 
     Args:
-        tests: test splits to be scored when all is trained; none in a search.
+        tests: test splits to be scored after training; empty in a search.
     """
 
     specs: list[EmbeddingSpec]
@@ -44,18 +44,18 @@ class Inputs:
 
 
 Texts = dict[tuple[CorpusSource, str, int | None], tuple[Sentence, ...]]
-"""Splits that were read, by source, split and limit: several jobs share them."""
+"""Cache of splits that were read, by source, split and limit, shared by several jobs."""
 
 
 def read_inputs(job: Job, *, tests: Sequence[str] = (), texts: Texts | None = None) -> Inputs:
-    """Find every embedding and read every corpus that a job names; see that its folders can be written.
+    """Locate all embeddings, read all corpora of a job, and check that its folders are writable.
 
     Args:
-        tests: corpora whose test split is to be scored, so to be embedded as well.
-        texts: what has been read for other jobs; what is read now is added.
+        tests: corpora whose test split is to be scored and therefore embedded.
+        texts: cache of splits read for other jobs; extended by those read now.
 
     Raises:
-        InputError: every mistake in them.
+        InputError: all problems found.
     """
     problems: list[Problem] = []
     specs, sources = _specs(job, problems), _sources(job, problems)
@@ -69,13 +69,13 @@ def read_inputs(job: Job, *, tests: Sequence[str] = (), texts: Texts | None = No
 
 
 def prepare(job: Job, progress: Callable[[str], None], inputs: Inputs | None = None) -> DataSpec:
-    """Embed what is not embedded yet.
+    """Embed all text that is not in the feature store yet.
 
     Args:
-        inputs: of the job, if they have been read.
+        inputs: the inputs of the job, if they have been read.
 
     Raises:
-        InputError: every mistake in the corpora and the ``embeddings:`` list.
+        InputError: all problems in the corpora and the ``embeddings:`` list.
     """
     inputs = inputs or read_inputs(job)
     sources, corpora = inputs.sources, inputs.corpora
@@ -95,10 +95,10 @@ def prepare(job: Job, progress: Callable[[str], None], inputs: Inputs | None = N
 
 
 def open_embedders(job: Job, progress: Callable[[str], None] = lambda line: None) -> list[Embedder]:
-    """The embedders of a job, opened, to embed new text with.
+    """Open the embedders of a job, to embed new text.
 
     Raises:
-        InputError: an embedding or a corpus to train one on is missing or wrong.
+        InputError: an embedding, or a corpus to train one on, is missing or invalid.
     """
     problems: list[Problem] = []
     specs = _specs(job, problems)
@@ -112,7 +112,7 @@ def open_embedders(job: Job, progress: Callable[[str], None] = lambda line: None
 
 
 def _unwritable(job: Job) -> Iterator[Problem]:
-    """Folders of a job in which nothing can be written; none is made now."""
+    """Folders of a job that are not writable; creates none."""
     for key, storage in (
         ("storage", job.storage_path),
         *((("features", job.feature_storage),) if job.features else ()),
@@ -121,12 +121,12 @@ def _unwritable(job: Job) -> Iterator[Problem]:
             yield from _unreachable(storage)
             continue
         folder = storage.folder
-        there = next(above for above in (folder, *folder.parents) if above.exists())
-        if not there.is_dir():
-            yield Problem(f"job {job.name}", f"{key} is {folder}, but {there} is a file", "a folder")
-        elif not os.access(there, os.W_OK | os.X_OK):
-            fix = f"Choose another {key} or give yourself the right to write"
-            yield Problem(f"job {job.name}", f"{key} is {folder}, but {there} cannot be written", fix=fix)
+        existing = next(parent for parent in (folder, *folder.parents) if parent.exists())
+        if not existing.is_dir():
+            yield Problem(f"job {job.name}", f"{key} is {folder}, but {existing} is a file", "a folder")
+        elif not os.access(existing, os.W_OK | os.X_OK):
+            fix = f"Choose another {key} or grant yourself write permission"
+            yield Problem(f"job {job.name}", f"{key} is {folder}, but {existing} cannot be written", fix=fix)
 
 
 def _unreachable(storage: StoragePath) -> Iterator[Problem]:
@@ -157,7 +157,7 @@ def _limits(job: Job) -> dict[str, int | None]:
 
 
 def _splits_of(job: Job) -> dict[str, tuple[str, ...]]:
-    """Auxiliaries are trained on and, except in multi_task, never scored."""
+    """The splits of each corpus: auxiliaries are trained on and, except in multi_task, never scored."""
     scored = ("train", "dev")
     other = scored if job.regime == "multi_task" else ("train",)
     return {job.main: scored, **dict.fromkeys(job.auxiliaries, other)}
@@ -190,7 +190,7 @@ def _load_all(
 def _load_tests(
     sources: Mapping[str, CorpusSource], texts: Texts, problems: list[Problem]
 ) -> dict[str, tuple[Sentence, ...]]:
-    """Whole: `max_sentences` shortens what is trained on and what chooses, never what is reported."""
+    """Load test splits untruncated: `max_sentences` applies to training and model selection only."""
     tests = {}
     for name, source in sources.items():
         with _collected(problems):
@@ -206,12 +206,12 @@ def _load(source: CorpusSource, split: str, limit: int | None, texts: Texts) -> 
 
 
 def _check_types(name: str, splits: Mapping[str, Sequence[Sentence]]) -> None:
-    if "train" not in splits:  # a split that could not be read has its own problem
+    if "train" not in splits:  # the split could not be read, which is reported already
         return
     known = set(entity_types(splits["train"]))
     unseen = sorted(set(entity_types(splits.get("dev", ()))) - known)
     if not known:
-        raise InputError(Problem(f"{name}/train", "no entity in it", "at least one B- tag", "Check tag_column"))
+        raise InputError(Problem(f"{name}/train", "no entities", "at least one B- tag", "Check tag_column"))
     if unseen:
         found = f"entity types never seen in train: {', '.join(unseen)}"
         fix = "Correct the tags or move sentences with that type to train"
@@ -224,7 +224,7 @@ def _training_text(corpora: Mapping[str, Mapping[str, Sequence[Sentence]]]) -> l
 
 @contextlib.contextmanager
 def _collected(problems: list[Problem]) -> Iterator[None]:
-    """Go on after an `InputError`, keeping its problems."""
+    """Continue after an `InputError`, collecting its problems."""
     try:
         yield
     except InputError as error:

@@ -1,33 +1,33 @@
-"""When the learning rate falls and when a stage ends (paper, section 4.1)."""
+"""Learning-rate schedule and convergence criterion of a stage (paper, section 4.1)."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 from munchray.settings import TrialSettings
 
 
 @dataclass
 class LRScheduler:
-    """The learning rate of a stage, decided after each epoch from the loss on the main corpus.
+    """The learning rate of one stage, updated after each epoch from the loss on the main corpus.
 
-    ``plateau``, the paper's rule: the rate is multiplied by ``factor`` when the epoch's loss was not below the minimum
-    so far for ``patience`` epochs in a row; the stage ends when the rate falls below ``min_learning_rate``.
-    ``linear``: the rate falls evenly towards zero over ``max_epochs``, for short experiments that must end annealed.
-    ``max_epochs`` ends a stage in both.
+    ``plateau``, the paper's rule: multiply the rate by ``factor`` after ``patience`` epochs in a row without a loss
+    strictly below the minimum so far; the stage ends when the rate falls below ``min_learning_rate``.
+    ``linear``: anneal the rate linearly to zero over ``max_epochs``, for short experiments that must end annealed.
+    Both end a stage after ``max_epochs``.
     """
 
     settings: TrialSettings
-    learning_rate: float
-    epochs: int = 0
-    lowest_loss: float = math.inf
-    epochs_without_progress: int = 0
+    learning_rate: float = field(init=False)
+    epochs: int = field(default=0, init=False)
+    best_loss: float = field(default=math.inf, init=False)
+    num_bad_epochs: int = field(default=0, init=False)
 
-    @classmethod
-    def begin(cls, settings: TrialSettings) -> LRScheduler:
-        """The schedule of a stage that is about to start: rate and minimum afresh."""
-        return cls(settings, settings.learning_rate)
+    def __post_init__(self) -> None:
+        self.learning_rate = self.settings.learning_rate
 
     @property
     def finished(self) -> bool:
@@ -35,36 +35,29 @@ class LRScheduler:
         return self.learning_rate < self.settings.min_learning_rate or self.epochs >= self.settings.max_epochs
 
     def step(self, loss: float) -> None:
-        """Take note of the mean main loss of one more epoch."""
+        """Update the rate after an epoch with this mean loss on the main corpus."""
         self.epochs += 1
         if self.settings.anneal == "linear":
             self.learning_rate = self.settings.learning_rate * (1 - self.epochs / self.settings.max_epochs)
-        elif loss < self.lowest_loss:
-            self.lowest_loss, self.epochs_without_progress = loss, 0
+        elif loss < self.best_loss:
+            self.best_loss, self.num_bad_epochs = loss, 0
         else:
-            self.epochs_without_progress += 1
-            if self.epochs_without_progress >= self.settings.patience:
+            self.num_bad_epochs += 1
+            if self.num_bad_epochs >= self.settings.patience:
                 self.learning_rate *= self.settings.factor
-                self.epochs_without_progress = 0
+                self.num_bad_epochs = 0
 
-    def state(self) -> dict[str, float]:
-        """What `resume` needs, as JSON."""
+    def state_dict(self) -> dict[str, Any]:
+        """The state for a checkpoint, JSON-serializable."""
         return {
             "learning_rate": self.learning_rate,
             "epochs": self.epochs,
-            # JSON has no infinity
-            "lowest_loss": self.lowest_loss if self.epochs and math.isfinite(self.lowest_loss) else -1,
-            "epochs_without_progress": self.epochs_without_progress,
+            "best_loss": self.best_loss if math.isfinite(self.best_loss) else None,  # JSON has no infinity
+            "num_bad_epochs": self.num_bad_epochs,
         }
 
-    @classmethod
-    def resume(cls, settings: TrialSettings, state: dict[str, float]) -> LRScheduler:
-        """The schedule as it was when `state` was taken."""
-        lowest = state["lowest_loss"] if state["lowest_loss"] >= 0 else math.inf
-        return cls(
-            settings,
-            state["learning_rate"],
-            int(state["epochs"]),
-            lowest,
-            int(state["epochs_without_progress"]),
-        )
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore the state that `state_dict` returned."""
+        self.learning_rate, self.epochs = state["learning_rate"], state["epochs"]
+        self.best_loss = math.inf if state["best_loss"] is None else state["best_loss"]
+        self.num_bad_epochs = state["num_bad_epochs"]

@@ -1,6 +1,6 @@
-"""What a trial takes from the machine it runs on: a device, its precision, threads.
+"""Hardware of the machine that a trial runs on: device, precision, threads.
 
-torch, whose import takes seconds, is asked only where nothing else can answer.
+torch is imported only inside functions that need it, since the import takes seconds.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from munchray.errors import InputError, Problem
 
 
 def device_for(wanted: str) -> str:
-    """``auto`` is a GPU where there is one.
+    """Resolve ``auto`` to ``cuda`` if there is a GPU, else to ``cpu``.
 
     Raises:
-        InputError: ``cuda`` was asked for and there is none.
+        InputError: ``cuda`` was requested and there is no GPU.
     """
     if wanted == "cpu":
         return "cpu"
@@ -28,7 +28,7 @@ def device_for(wanted: str) -> str:
 
 
 def check_precision(precision: str, device: str) -> None:
-    """See that the device multiplies in this precision; emulating it would be slower than float32.
+    """Check that the device supports the precision natively; emulation would be slower than float32.
 
     Raises:
         InputError: it does not.
@@ -48,7 +48,7 @@ def _has_bfloat16(device: str) -> bool:
 
 
 def check_threads(cpus: float) -> None:
-    """See that this machine has the cores that a trial is to compute with.
+    """Check that this machine has as many cores as a trial requests.
 
     Raises:
         InputError: it has fewer.
@@ -61,7 +61,7 @@ def check_threads(cpus: float) -> None:
 
 
 def use_threads(cpus: float) -> None:
-    """As many threads as a trial has cores: trials side by side beat threads, and sums depend on their number."""
+    """One thread per core of a trial: concurrent trials scale better, and sums depend on the number of threads."""
     import torch
 
     torch.set_num_threads(max(1, int(cpus)))

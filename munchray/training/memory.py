@@ -1,4 +1,4 @@
-"""Memory that runs out: which failures that is, and which settings to change."""
+"""Out-of-memory errors: recognize them, and advise which settings to change."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ SIGNS = (
     "CUBLAS_STATUS_ALLOC_FAILED",
     "can't start new thread",
 )
-"""In the message of a plain RuntimeError, which torch and Python raise for want of a class of its own."""
+"""Found in the message of a plain RuntimeError: torch and Python have no exception class for these."""
 
 
 @contextlib.contextmanager
 def advice(batch_size: int, device: str) -> Iterator[None]:
-    """Inside, memory that runs out is a failure that says what to do about it.
+    """Convert out-of-memory errors inside the block to a `WorkError` that says what to do.
 
     Args:
-        batch_size: sentences an update; it decides the memory of a training step.
+        batch_size: sentences per update; determines the memory of a training step.
         device: ``cpu`` or ``cuda``.
 
     Raises:
@@ -42,14 +42,14 @@ def advice(batch_size: int, device: str) -> Iterator[None]:
 
 
 def ran_out(error: BaseException) -> bool:
-    """Whether this is how torch, numpy or the system say that there is no memory left."""
+    """Whether torch, numpy or the system raised this for lack of memory."""
     if isinstance(error, OSError):
         return error.errno == errno.ENOMEM
     return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(sign in str(error) for sign in SIGNS)
 
 
 def release() -> None:
-    """Give back what a trial left: the process may serve another one, or share its GPU."""
+    """Release memory after a trial: the process may run another one, or share its GPU."""
     gc.collect()
     if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         torch.cuda.empty_cache()
@@ -61,6 +61,6 @@ def _fix(batch_size: int, device: str) -> str:
 
 
 def _first_line(error: BaseException) -> str:
-    """What was asked for; CUDA goes on with paragraphs."""
+    """The first line of the message, or its first sentence: CUDA's has several paragraphs."""
     line = (str(error).strip() or type(error).__name__).splitlines()[0]
     return line.split(". ")[0] if len(line) > 200 else line

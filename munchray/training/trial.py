@@ -36,7 +36,7 @@ from munchray.training.lr_scheduler import LRScheduler
 from munchray.training.machine import check_precision
 from munchray.training.stage_cache import CachedStage, StageCache
 from munchray.training.trial_results import (
-    EpochReport,
+    EpochMetrics,
     StageResult,
     TrialResult,
     append_epoch,
@@ -57,7 +57,7 @@ class TrialCallbacks:
         warn: when the disk is full or away, and the trial waits for it.
     """
 
-    epoch_ended: Callable[[EpochReport], None] = lambda report: None
+    epoch_ended: Callable[[EpochMetrics], None] = lambda report: None
     update_made: Callable[[], None] = lambda: None
     upload: Callable[[], None] = lambda: None
     warn: Callable[[str], None] = lambda message: None
@@ -135,7 +135,7 @@ class _Progress:
 
     stage: int
     schedule: LRScheduler
-    reports: list[EpochReport]
+    reports: list[EpochMetrics]
     stage_results: list[StageResult]
 
     @property
@@ -176,7 +176,7 @@ class _Run:
             progress.stage_results.append(
                 StageResult(stage.auxiliaries, last.dev_f1, last.updates, reused=kept is not None)
             )
-            progress.stage, progress.schedule = progress.stage + 1, LRScheduler.begin(self._settings)
+            progress.stage, progress.schedule = progress.stage + 1, LRScheduler(self._settings)
             self._save()
             if kept is None and self._cache and stage.reusable:
                 self._publish(stage, self._cache)
@@ -210,16 +210,15 @@ class _Run:
             if time.monotonic() - self._saved > self._interval:
                 self._save()
 
-    def _one_epoch(self, stage: Stage, batches: list[Batch]) -> EpochReport:
+    def _one_epoch(self, stage: Stage, batches: list[Batch]) -> EpochMetrics:
         settings, progress, schedule = self._settings, self._progress, self._progress.schedule
         rate, epoch = schedule.learning_rate, schedule.epochs
         scope = (stage.key, epoch)
-        trained = loop.train_epoch(
-            self._tagger, batches, self._data.train, settings, rate, scope, self._call.update_made
-        )
+        ticking = loop.tick_after_each(batches, self._call.update_made)
+        trained = loop.train_epoch(self._tagger, ticking, self._data.train, settings, rate, scope)
         precision, recall, f1 = self._dev_scores()
         schedule.step(trained.loss)
-        return EpochReport(
+        return EpochMetrics(
             epoch=len(progress.reports) + 1,
             stage=progress.stage + 1,
             stage_name=stage.key,
@@ -253,7 +252,7 @@ class _Run:
         """Go on as if the stage had been trained here; what was trained of it before an interruption goes."""
         progress = self._progress
         weights.load(self._tagger, kept.weights, (self._settings.main, *stage.auxiliaries))
-        reports = [EpochReport(**report) for report in kept.record["epochs"]]
+        reports = [EpochMetrics(**report) for report in kept.record["epochs"]]
         # Equal prefixes have equal counts of epochs and updates, so the kept curve continues ours.
         progress.reports[:] = [r for r in progress.reports if r.stage <= progress.stage] + reports
         self._write(lambda: write_epochs(self._folder, progress.reports))
@@ -277,13 +276,15 @@ class _Run:
         checkpoint = self._folder / "checkpoint"
         if not (checkpoint / "progress.json").exists():
             (self._folder / "epochs.jsonl").unlink(missing_ok=True)
-            return _Progress(0, LRScheduler.begin(self._settings), [], [])
+            return _Progress(0, LRScheduler(self._settings), [], [])
         weights.load(self._tagger, checkpoint / "weights.safetensors")
         state = read_json(checkpoint / "progress.json")
+        schedule = LRScheduler(self._settings)
+        schedule.load_state_dict(state["schedule"])
         progress = _Progress(
             state["stage"],
-            LRScheduler.resume(self._settings, state["schedule"]),
-            [EpochReport(**report) for report in state["reports"]],
+            schedule,
+            [EpochMetrics(**report) for report in state["reports"]],
             [StageResult(**{**s, "auxiliaries": tuple(s["auxiliaries"])}) for s in state["stage_results"]],
         )
         # Epochs after the checkpoint are trained again, so their lines go.
@@ -306,7 +307,7 @@ class _Run:
             weights.save(self._tagger, aside / "weights.safetensors")
             state = {
                 "stage": progress.stage,
-                "schedule": progress.schedule.state(),
+                "schedule": progress.schedule.state_dict(),
                 "reports": [dataclasses.asdict(report) for report in progress.reports],
                 "stage_results": [dataclasses.asdict(result) for result in progress.stage_results],
             }

@@ -1,4 +1,4 @@
-"""What a trial says about itself: its curve, its stages, its result; and the files that hold them."""
+"""Results of a trial: metrics per epoch, scores per stage, final scores; and their files."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from munchray.tagging.scoring import SpanCounts
 
 
 @dataclass(frozen=True)
-class EpochReport:
-    """One line of a trial's curve. Scores in percent; ``epoch``, ``updates`` and ``seconds`` count over all stages.
+class EpochMetrics:
+    """Metrics of one epoch. Scores in percent; ``epoch``, ``updates`` and ``seconds`` accumulate over all stages.
 
-    Dev scores are not a number where the trial trains on dev.
+    Dev scores are NaN where the trial trains on dev.
     """
 
     epoch: int
@@ -38,12 +38,12 @@ class EpochReport:
 
 @dataclass(frozen=True)
 class StageResult:
-    """Score of the main dev split when a stage had converged.
+    """Score on the main dev split at the end of a stage.
 
     Args:
         auxiliaries: those used up to and including this stage.
         updates: over all stages so far.
-        reused: taken from the stage store instead of trained.
+        reused: loaded from the stage cache instead of trained.
     """
 
     auxiliaries: tuple[str, ...]
@@ -54,12 +54,12 @@ class StageResult:
 
 @dataclass(frozen=True)
 class TrialResult:
-    """What a finished trial is worth.
+    """Scores and costs of a finished trial.
 
     Args:
-        dev: counts on the dev split, of each corpus that the regime scores; none where the trial trains on dev.
+        dev: counts on the dev split of each scored corpus; empty where the trial trains on dev.
         dev_sentences: counts of each sentence of the main dev split.
-        weights_digest: equal for equal weights, bit for bit.
+        weights_digest: hash of the weights; equal if and only if they are equal bit for bit.
     """
 
     dev: dict[str, SpanCounts]
@@ -70,12 +70,12 @@ class TrialResult:
     weights_digest: str
 
     def dev_f1(self, main: str) -> float:
-        """Percent."""
+        """F1 on the dev split of ``main``, in percent."""
         return self.dev[main].f1
 
 
 def write_result(folder: Path, result: TrialResult) -> None:
-    """Write ``result.json``: the trial is finished."""
+    """Write ``result.json``, which marks the trial as finished."""
     values = dataclasses.asdict(result)
     values["dev"] = {corpus: dataclasses.astuple(counts) for corpus, counts in result.dev.items()}
     values["dev_sentences"] = [dataclasses.astuple(counts) for counts in result.dev_sentences]
@@ -83,7 +83,7 @@ def write_result(folder: Path, result: TrialResult) -> None:
 
 
 def read_result(folder: Path) -> TrialResult:
-    """The result of a finished trial.
+    """Read the result of a finished trial.
 
     Raises:
         WorkError: the trial has not finished.
@@ -116,25 +116,25 @@ def read_error(folder: Path) -> str:
     return path.read_text(encoding="utf-8") if path.exists() else ""
 
 
-def read_epochs(folder: Path) -> list[EpochReport]:
-    """The curve of a trial so far; empty before its first epoch."""
+def read_epochs(folder: Path) -> list[EpochMetrics]:
+    """Read the metrics of all epochs so far; empty before the first epoch."""
     path = folder / "epochs.jsonl"
     lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-    return [EpochReport(**json.loads(line)) for line in lines]
+    return [EpochMetrics(**json.loads(line)) for line in lines]
 
 
-def append_epoch(folder: Path, report: EpochReport) -> None:
-    """Add a line to the curve."""
+def append_epoch(folder: Path, metrics: EpochMetrics) -> None:
+    """Append the metrics of one epoch to ``epochs.jsonl``."""
     path = folder / "epochs.jsonl"
     with appended_whole(path), path.open("a", encoding="utf-8") as stream:
-        stream.write(_line(report))
+        stream.write(_line(metrics))
 
 
-def write_epochs(folder: Path, reports: Sequence[EpochReport]) -> None:
-    """Write the curve anew."""
+def write_epochs(folder: Path, epochs: Sequence[EpochMetrics]) -> None:
+    """Rewrite ``epochs.jsonl``."""
     with written_aside(folder / "epochs.jsonl") as aside:
-        aside.write_text("".join(map(_line, reports)), encoding="utf-8")
+        aside.write_text("".join(map(_line, epochs)), encoding="utf-8")
 
 
-def _line(report: EpochReport) -> str:
-    return json.dumps(dataclasses.asdict(report)) + "\n"
+def _line(metrics: EpochMetrics) -> str:
+    return json.dumps(dataclasses.asdict(metrics)) + "\n"

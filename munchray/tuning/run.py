@@ -14,7 +14,6 @@ from munchray.settings import Job
 from munchray.tracking.mlflow_logger import MLflowLogger
 from munchray.training.data import DataSpec
 from munchray.training.inputs import Inputs, prepare
-from munchray.tuning.export import trained_by
 from munchray.tuning.folder import (
     SESSIONS,
     SearchRecord,
@@ -27,7 +26,6 @@ from munchray.tuning.folder import (
 )
 from munchray.tuning.lock import FolderLock, look_at
 from munchray.tuning.ranking import ranking
-from munchray.tuning.register import register_winner
 from munchray.tuning.search import Search, open_search
 from munchray.tuning.study import Study
 from munchray.tuning.warm_start import PriorSearch
@@ -74,6 +72,9 @@ def run_search(
         search = open_search(job, record, priors, lease, progress.warn)
         _run_trials(search, data, logger, slots, progress, summary)
     if ranking(job).trials:
+        from munchray.tuning.export import trained_by  # torch, which the process did without until here
+        from munchray.tuning.register import register_winner
+
         register_winner(job, lambda: trained_by(job, None), progress)
 
 

@@ -24,7 +24,7 @@ from munchray.samplers.registry import NonRepeatingSampler, SpaceExhausted, make
 from munchray.samplers.search_space import SpaceEncoding
 from munchray.settings import Job
 from munchray.training.events import RecordedTrial, TrialAssignment, TrialListener
-from munchray.training.trial_results import EpochReport, TrialResult, write_error
+from munchray.training.trial_results import EpochMetrics, TrialResult, write_error
 from munchray.tuning.folder import trial_folder
 
 JOURNAL = "study.journal"
@@ -141,7 +141,7 @@ class Study(TrialListener):
         """How many of so many trials have not been suggested; a space that is smaller ends a search."""
         return min(trials, self.size or trials) - sum(self.counts().values())
 
-    def epoch_ended(self, trial: TrialAssignment, report: EpochReport) -> None:
+    def epoch_ended(self, trial: TrialAssignment, report: EpochMetrics) -> None:
         """A point of the trial's curve in the dashboard, and how many stages it has behind it."""
         if not self._is_running(trial.number):
             return

@@ -28,7 +28,7 @@ from munchray.settings import Job
 from munchray.storage.path import StoragePath
 from munchray.training.data import DataSpec
 from munchray.training.events import TrialAssignment, TrialListener
-from munchray.training.trial_results import EpochReport, read_result
+from munchray.training.trial_results import EpochMetrics, read_result
 from munchray.training.watchdog import PULSE
 from munchray.tuning import worker
 
@@ -43,7 +43,7 @@ POLL_S = 5.0
 HEAD_START = 10.0
 """Seconds that a hung trial has to end itself, with a trace in its log, before it is ended."""
 
-REPORT_FIELDS = tuple(field.name for field in fields(EpochReport))
+REPORT_FIELDS = tuple(field.name for field in fields(EpochMetrics))
 
 
 class TrialSource(Protocol):
@@ -210,7 +210,7 @@ class DispatchSearcher(Searcher):  # type: ignore[misc]
 
     def _free_slots(self) -> int:
         if time.monotonic() - self._polled > POLL_S:
-            self._slots, self._polled = nodes.room(self._dispatch.source.job), time.monotonic()
+            self._slots, self._polled = nodes.trial_slots(self._dispatch.source.job), time.monotonic()
         return self._slots
 
     def save(self, checkpoint_path: str) -> None:
@@ -234,7 +234,7 @@ class ListenerCallback(tune.Callback):  # type: ignore[misc]
     ) -> None:
         """An epoch ended."""
         if "epoch" in result and not ENDS & result.keys():
-            report = EpochReport(**{name: result[name] for name in REPORT_FIELDS})
+            report = EpochMetrics(**{name: result[name] for name in REPORT_FIELDS})
             with self._dispatch.halting():
                 for listener in self._dispatch.listeners:
                     listener.epoch_ended(self._assignment(trial), report)
