@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 
 from benchmarks import bench, workload
 from munchray.features import store
-from munchray.features.sources import Sentences, parse_embedding, sources_of
+from munchray.features.sources import Sentences, embedding_sources, parse_embedding
 from munchray.storage.path import StoragePath
 from munchray.training.machine import use_threads
 
@@ -56,7 +56,7 @@ def ours(tokens: Sentences, files: Sequence[Path], folder: Path) -> bench.Conten
     """Builds a fresh feature store every time."""
     entries = [str(path) if path.suffix == ".pt" else f"fasttext:{path}" for path in files]
     specs = [parse_embedding(entry, "--embeddings") for entry in entries]
-    sources = sources_of(specs, lambda: tokens, StoragePath.at(folder / "kept"), _hush)
+    sources = embedding_sources(specs, lambda: tokens, StoragePath.at(folder / "kept"), _hush)
     for source in sources:
         source.open()
 

@@ -17,12 +17,11 @@ import torch
 
 from benchmarks import bench
 from munchray.corpora.catalogue import find_corpus, load_split
-from munchray.corpora.tags import Span, iob2_to_iobes, spans_of, spans_to_iob2
-from munchray.models.bundle import Model
-from munchray.tagging.packed_batch import PackedBatch
+from munchray.corpora.tags import TokenSpan, iob2_to_iobes, spans_of, spans_to_iob2
+from munchray.models.model import Model
 from munchray.training.machine import use_threads
 
-Case = tuple[str, Sequence[Sequence[str]], Sequence[Sequence[Span]]]
+Case = tuple[str, Sequence[Sequence[str]], Sequence[Sequence[TokenSpan]]]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -57,15 +56,14 @@ def equal(ours: Iterable[Any], theirs: Iterable[Any]) -> int:
 
 
 def own_answers(
-    model: Model, sentences: Sequence[Sequence[str]], gold: Sequence[Sequence[Span]]
+    model: Model, sentences: Sequence[Sequence[str]], gold: Sequence[Sequence[TokenSpan]]
 ) -> tuple[list[list[str]], float]:
     """The tags of every token, in the scheme of the tagger, and the loss summed over the sentences."""
-    tagger, names = model._tagger, model._tagger.tag_sets[model.main]
+    tagger, names = model.tagger, model.tagger.tag_sets[model.main]
     is_iobes = any(name.startswith("E-") for name in names)
     tags, loss = [], 0.0
     for words, spans in zip(sentences, gold, strict=True):
-        packing = PackedBatch([len(words)])
-        features = model._features([words], packing)
+        features, packing = model.features([words])
         tags += tagger.decode(features, packing, model.main)
         row = spans_to_iob2(spans, len(words))
         ids = torch.tensor([names.index(tag) for tag in (iob2_to_iobes(row) if is_iobes else row)])
@@ -73,7 +71,7 @@ def own_answers(
     return tags, loss
 
 
-def flairs_answers(*cases: Case) -> list[tuple[list[list[str]], list[list[Span]], float]]:
+def flairs_answers(*cases: Case) -> list[tuple[list[list[str]], list[list[TokenSpan]], float]]:
     """Tags, spans and loss of each case (file, sentences, gold spans) by plain Flair."""
     with TemporaryDirectory() as folder:
         asked, answered = Path(folder, "asked.json"), Path(folder, "answered.json")

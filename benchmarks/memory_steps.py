@@ -96,7 +96,7 @@ def trained(work: Path) -> Iterator[str]:
     tagger = trial.new_tagger(settings, data)
     yield "tagger"
     lengths = {name: split.lengths.tolist() for name, split in data.train.items()}
-    source = curriculum.Material(lengths, settings.batch_size, settings.batching, settings.seed)
+    source = curriculum.BatchSource(lengths, settings.batch_size, settings.batching, settings.seed)
     stage = curriculum.stages(settings.regime, settings.main, settings.auxiliaries, source)[-1]
     batches = islice(next(stage.epochs()), updates)
     loop.train_epoch(tagger, batches, data.train, settings, settings.learning_rate, ("memory",), lambda: None)

@@ -85,7 +85,7 @@ def test_the_store_gives_exactly_the_vectors_that_others_are_given(tmp_path):
     features = data.train[workload.MAIN].features
     for number, sentence in enumerate(texts):
         positions = np.arange(len(sentence.tokens))
-        stored = features.tokens(np.full_like(positions, number), positions)
+        stored = features.gather(np.full_like(positions, number), positions)
         np.testing.assert_array_equal(stored, vectors.of(sentence.tokens))
 
 

@@ -29,7 +29,7 @@ def test_a_trials_card_says_that_its_score_chose_it():
     assert "in order: my-own > s800" in card
     assert "- embedding: pubmed-forward" in card
     assert "- s800: no licence text" in card
-    assert "- my-own: known to its owner" in card
+    assert "- my-own: not recorded; ask its owner" in card
 
 
 @pytest.mark.parametrize(
@@ -47,7 +47,7 @@ def test_the_final_models_card_has_its_test_score_and_the_spread_over_seeds(over
     card = model_card("orders", scores, [])
     assert "final model of the search orders (trial 3)" in card
     assert "precision 80.00, recall 80.00, f1 80.00" in card
-    assert (spread in card) if spread else ("standard deviation" not in card)
+    assert (f"Trained alike with 3 seeds, f1 on test is {spread}." in card) if spread else ("seeds" not in card)
     assert "How it was chosen: the best of the re-runs." in card
 
 

@@ -27,7 +27,7 @@ SENTENCES = [
 def toy_embedder(forward: bool = True, layers: int = 1, projection: int | None = None, start: str = "\n"):
     torch.manual_seed(0)
     alphabet = Alphabet({c: n for n, c in enumerate(["<unk>", *" \nabcdefghijklmnopqrstuvwxyz."])})
-    model = CharacterModel(len(alphabet.numbers), 5, 7, layers, projection)
+    model = CharacterModel(len(alphabet.char_to_id), 5, 7, layers, projection)
     return CharacterEmbedder(model, alphabet, forward=forward, fingerprint="toy", start=start)
 
 
@@ -36,7 +36,7 @@ def states_one_character_at_a_time(embedder: CharacterEmbedder, text: str) -> np
     model, states, state = copy.deepcopy(embedder.model).cpu(), [], None
     with torch.no_grad():
         for character in text:
-            number = embedder.alphabet.numbers.get(character, 0)
+            number = embedder.alphabet.char_to_id.get(character, 0)
             output, state = model(torch.tensor([[number]]), state)
             states.append(output[0, 0].numpy())
     return np.stack(states)
@@ -110,10 +110,10 @@ def trained(forward: bool = True, seed: int = 1, epochs: int = 2):
 @pytest.mark.parametrize("forward", [True, False])
 def test_training_learns_a_text_that_repeats_itself(forward):
     model, alphabet, told = trained(forward, epochs=6)
-    uniform = np.log2(len(alphabet.numbers))
+    uniform = np.log2(len(alphabet.char_to_id))
     assert bits_per_character(model, alphabet, periodic_text(), forward) < uniform / 3
     assert told[-1].startswith("epoch 6 of 6, ")
-    assert told[-1].endswith("bits a character")
+    assert told[-1].endswith("bits per character")
 
 
 def test_training_twice_with_one_seed_gives_the_same_weights_bit_for_bit():
@@ -128,7 +128,7 @@ def test_training_twice_with_one_seed_gives_the_same_weights_bit_for_bit():
 def test_each_character_is_predicted_once_and_in_order():
     text = torch.arange(8 * 5_003)
     streams: list[list[int]] = [[] for _ in range(16)]
-    for characters, following in training.excerpts(text):
+    for characters, following in training.bptt_chunks(text):
         assert torch.equal(characters + 1, following)
         for stream, column in zip(streams, characters.t().tolist(), strict=True):
             stream += column
@@ -136,8 +136,8 @@ def test_each_character_is_predicted_once_and_in_order():
 
 
 def test_rare_characters_share_the_unknown_number():
-    alphabet = training.alphabet_of([["aaaa", "bbb", "z"]])
-    assert alphabet.numbers == {"<unk>": 0, "a": 1, "\n": 2, " ": 3, "b": 4}
+    alphabet = training.build_alphabet([["aaaa", "bbb", "z"]])
+    assert alphabet.char_to_id == {"<unk>": 0, "a": 1, "\n": 2, " ": 3, "b": 4}
     assert alphabet.encode("az\u1234b").tolist() == [1, 0, 0, 4]
 
 

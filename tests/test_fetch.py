@@ -17,7 +17,7 @@ import pytest
 
 from munchray.corpora.catalogue import ENTITY_TYPES, SplitCounts
 from munchray.corpora.download import BLOCK
-from munchray.corpora.fetch import compressed, counted, fetch
+from munchray.corpora.fetch import compress, count_normalised, fetch
 from munchray.corpora.sources import SOURCES, Copy, DownloadSource, Pin
 from munchray.errors import InputError, Interrupted, WorkError
 
@@ -97,7 +97,7 @@ def pinned(texts: dict[str, bytes], *copies: Copy) -> DownloadSource:
     return DownloadSource(
         "Gene",
         copies or (FIRST,),
-        {split: Pin(hashlib.sha256(text).hexdigest(), counted(text)) for split, text in texts.items()},
+        {split: Pin(hashlib.sha256(text).hexdigest(), count_normalised(text)) for split, text in texts.items()},
     )
 
 
@@ -108,7 +108,7 @@ LARGE = {"large": pinned({"train": LARGE_TEXT})}
 
 
 def path_of(copy: Copy, split: str) -> str:
-    return copy.address("", split)
+    return copy.url("", split)
 
 
 def serve(site: Site, texts: dict[str, bytes], copy: Copy = FIRST) -> None:
@@ -145,7 +145,7 @@ def test_sources_that_differ_only_in_form_become_the_same_file(site: Site, tmp_p
 
 
 def test_a_compressed_text_holds_neither_name_nor_time() -> None:
-    made = compressed(TEXTS["train"])
+    made = compress(TEXTS["train"])
     assert gzip.decompress(made) == TEXTS["train"]
     assert made[:3] == b"\x1f\x8b\x08"
     assert made[3] == 0  # no flags: no name, no comment
@@ -155,7 +155,7 @@ def test_a_compressed_text_holds_neither_name_nor_time() -> None:
 def test_a_connection_that_breaks_is_gone_on_with_in_the_same_run(site: Site, tmp_path: Path) -> None:
     serve(site, {"train": LARGE_TEXT})
     site.cuts[path_of(FIRST, "train")] = [6 * BLOCK, 4 * BLOCK]
-    fetch([], tmp_path, base_url=site.base_url, sources=LARGE, waits=(0, 0))
+    fetch([], tmp_path, base_url=site.base_url, sources=LARGE, retry_delays=(0, 0))
     assert contents(tmp_path / "large") == {"train.tsv.gz": LARGE_TEXT}
     asked = [(wanted, sent) for _, wanted, sent in site.asked]
     assert asked == [
@@ -168,12 +168,12 @@ def test_a_connection_that_breaks_is_gone_on_with_in_the_same_run(site: Site, tm
 def test_a_run_that_gave_up_is_gone_on_with_by_the_next(site: Site, tmp_path: Path) -> None:
     serve(site, {"train": LARGE_TEXT})
     site.cuts[path_of(FIRST, "train")] = [9 * BLOCK]
-    with pytest.raises(WorkError, match=r"Run the same command again to go on") as caught:
-        fetch([], tmp_path, base_url=site.base_url, sources=LARGE, waits=())
+    with pytest.raises(WorkError, match=r"Run the same command again to resume") as caught:
+        fetch([], tmp_path, base_url=site.base_url, sources=LARGE, retry_delays=())
     assert site.base_url + path_of(FIRST, "train") in str(caught.value)
     assert not (tmp_path / "large" / "train.tsv.gz").exists()
 
-    fetch([], tmp_path, base_url=site.base_url, sources=LARGE, waits=())
+    fetch([], tmp_path, base_url=site.base_url, sources=LARGE, retry_delays=())
     assert contents(tmp_path / "large") == {"train.tsv.gz": LARGE_TEXT}
     assert [wanted for _, wanted, _ in site.asked] == [None, f"bytes={9 * BLOCK}-"]
     assert sum(sent for _, _, sent in site.asked) == len(LARGE_TEXT)
@@ -202,7 +202,7 @@ def test_a_server_without_ranges_sends_the_file_again_from_its_start(site: Site,
     serve(site, {"train": LARGE_TEXT})
     site.ranges = False
     site.cuts[path_of(FIRST, "train")] = [6 * BLOCK]
-    fetch([], tmp_path, base_url=site.base_url, sources=LARGE, waits=(0,))
+    fetch([], tmp_path, base_url=site.base_url, sources=LARGE, retry_delays=(0,))
     assert [(wanted, sent) for _, wanted, sent in site.asked] == [
         (None, 6 * BLOCK),
         (f"bytes={6 * BLOCK}-", len(LARGE_TEXT)),
@@ -215,12 +215,12 @@ def test_a_partial_file_with_nothing_left_to_ask_for(site: Site, tmp_path: Path,
     serve(site, {"train": LARGE_TEXT})
     site.cuts[path_of(FIRST, "train")] = [100]
     with pytest.raises(WorkError):
-        fetch([], tmp_path, base_url=site.base_url, sources=LARGE, waits=())
+        fetch([], tmp_path, base_url=site.base_url, sources=LARGE, retry_delays=())
     (part,) = (tmp_path / "large").iterdir()
     part.write_bytes(LARGE_TEXT + b"x" * surplus)  # killed between the last byte and the check, or damaged
 
     site.asked.clear()
-    fetch([], tmp_path, base_url=site.base_url, sources=LARGE, waits=(0,))
+    fetch([], tmp_path, base_url=site.base_url, sources=LARGE, retry_delays=(0,))
     assert contents(tmp_path / "large") == {"train.tsv.gz": LARGE_TEXT}
     assert sum(sent for _, _, sent in site.asked) == (len(LARGE_TEXT) if surplus else 0)
 
@@ -228,7 +228,7 @@ def test_a_partial_file_with_nothing_left_to_ask_for(site: Site, tmp_path: Path,
 def test_a_busy_server_is_asked_again(site: Site, tmp_path: Path) -> None:
     serve(site, TEXTS)
     site.errors[path_of(FIRST, "dev")] = [503, 429]
-    fetch([], tmp_path, base_url=site.base_url, sources=SMALL, waits=(0, 0))
+    fetch([], tmp_path, base_url=site.base_url, sources=SMALL, retry_delays=(0, 0))
     assert [path for path, _, _ in site.asked].count(path_of(FIRST, "dev")) == 3
     assert len(contents(tmp_path / "small")) == 3
 
@@ -236,10 +236,10 @@ def test_a_busy_server_is_asked_again(site: Site, tmp_path: Path) -> None:
 def test_a_missing_file_is_asked_for_once_and_the_others_are_kept(site: Site, tmp_path: Path) -> None:
     serve(site, {"train": TEXTS["train"], "test": TEXTS["test"]})
     with pytest.raises(WorkError) as caught:
-        fetch([], tmp_path, base_url=site.base_url, sources=SMALL, waits=(0, 0))
+        fetch([], tmp_path, base_url=site.base_url, sources=SMALL, retry_delays=(0, 0))
     message = str(caught.value)
     assert f"{site.base_url}{path_of(FIRST, 'dev')}: the server answered 404" in message
-    assert "2 files were written and checked" in message
+    assert "2 files were written and verified" in message
     assert [path for path, _, _ in site.asked].count(path_of(FIRST, "dev")) == 1
     assert files_in(tmp_path / "small") == ["test.tsv.gz", "train.tsv.gz"]
 
@@ -256,7 +256,7 @@ def test_changed_content_is_refused_even_when_its_counts_are_right(site: Site, t
     assert f"is {hashlib.sha256(changed).hexdigest()}, expected {hashlib.sha256(TEXTS['dev']).hexdigest()}" in message
     assert "its counts are right, so tokens or tags were changed" in message
     assert "it has 2 sentences, 8 words, 2 annotations, expected 3 sentences, 12 words, 3 annotations" in message
-    assert "Does the address open in a browser?" in message
+    assert "Does the URL open in a browser?" in message
     assert files_in(tmp_path / "small") == ["train.tsv.gz"]  # nor is a partial file left to go on with
 
 
@@ -299,7 +299,7 @@ def test_a_refused_connection_stops_at_the_first_file(tmp_path: Path) -> None:
         held.bind(("127.0.0.1", 0))
         base_url = f"http://127.0.0.1:{held.getsockname()[1]}"
         with pytest.raises(WorkError) as caught:
-            fetch([], tmp_path, base_url=base_url, sources=SMALL, waits=(0,))
+            fetch([], tmp_path, base_url=base_url, sources=SMALL, retry_delays=(0,))
     message = str(caught.value)
     assert f"{base_url}{path_of(FIRST, 'train')}" in message
     assert "Connection refused (attempt 2 of 2). Is there a network connection?" in message
@@ -318,13 +318,13 @@ def test_progress_names_the_file_and_counts_to_its_end(site: Site, tmp_path: Pat
     assert len(here) > 2
 
 
-@pytest.mark.parametrize("mine", [compressed(text_of("train", 5)), b"no gzip", b""], ids=["other", "text", "empty"])
+@pytest.mark.parametrize("mine", [compress(text_of("train", 5)), b"no gzip", b""], ids=["other", "text", "empty"])
 def test_a_file_of_ones_own_is_never_replaced(site: Site, tmp_path: Path, mine: bytes) -> None:
     serve(site, TEXTS)
     path = tmp_path / "small" / "train.tsv.gz"
     path.parent.mkdir()
     path.write_bytes(mine)
-    with pytest.raises(WorkError, match="is there already, but is not what would be fetched") as caught:
+    with pytest.raises(WorkError, match="exists, but is not the file that would be fetched") as caught:
         fetch([], tmp_path, base_url=site.base_url, sources=SMALL)
     assert "It was not changed; move it away to have it downloaded." in str(caught.value)
     assert path.read_bytes() == mine
@@ -362,7 +362,7 @@ def test_a_base_address_that_is_none_is_refused_once(tmp_path: Path, address: st
     with pytest.raises(InputError) as caught:
         fetch(["s800"], tmp_path, base_url=address)
     assert str(caught.value) == (
-        f"corpora fetch: base address '{address}'; expected an address such as https://raw.githubusercontent.com"
+        f"corpora fetch: base URL '{address}'; expected a URL such as https://raw.githubusercontent.com"
     )
 
 
@@ -411,7 +411,7 @@ def test_the_real_corpora_come_through_a_fetch_unchanged(site: Site, real_data: 
         site.files[path_of(copy, split)] = bare
     assert len(fetch([], tmp_path, base_url=site.base_url)) == 24
     for (name, split), text in real.items():
-        found, pinned_counts = counted(text), SOURCES[name].pins[split].counts
+        found, pinned_counts = count_normalised(text), SOURCES[name].pins[split].counts
         short = CHEMDNER_SHORT[split] if name == "chemdner" else 0
         assert found == SplitCounts(pinned_counts.sentences, pinned_counts.words - short, pinned_counts.annotations)
         assert gzip.decompress((tmp_path / name / f"{split}.tsv.gz").read_bytes()) == text

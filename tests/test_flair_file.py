@@ -12,7 +12,7 @@ from munchray.errors import InputError
 from munchray.features.charlm import Alphabet, CharacterEmbedder, CharacterModel
 from munchray.features.flair_adapter import TransformerEmbedder
 from munchray.features.words import SubwordVectors, WordVectors
-from munchray.models.bundle import Model
+from munchray.models.model import Model
 from munchray.tagging.tagger import Tagger
 
 pytestmark = pytest.mark.slow  # importing Flair takes many seconds
@@ -61,7 +61,7 @@ def test_plain_flair_gives_the_same_tags_spans_and_loss_on_a_whole_test_split(sm
     gold = [spans_of(s.tags) for s in split]
     trained, odd = Model.load(small_model.folder), odd_model(tmp_path)
     for model, name in ((trained, "trained.pt"), (odd, "odd.pt")):
-        write_flair_file(model._tagger, model._embedders, model.main, tmp_path / name)
+        write_flair_file(model.tagger, model.embedders, model.main, tmp_path / name)
     trained_says, odd_says = flairs_answers(
         *((str(tmp_path / name), sentences, gold) for name in ("trained.pt", "odd.pt"))
     )
@@ -75,22 +75,22 @@ def test_plain_flair_gives_the_same_tags_spans_and_loss_on_a_whole_test_split(sm
     tags, loss = own_answers(odd, sentences, gold)
     assert odd_says[0] == tags
     assert odd_says[2] == pytest.approx(loss, rel=1e-3)
-    assert {tag for row in tags for tag in row} == set(odd._tagger.tag_sets["m"])
+    assert {tag for row in tags for tag in row} == set(odd.tagger.tag_sets["m"])
 
 
 def test_what_flair_cannot_hold_or_would_overwrite_is_refused(tmp_path):
     from munchray.models.flair_file import write_flair_file
 
     model = odd_model(tmp_path)
-    twice = [model._embedders[2], *model._embedders]
+    twice = [model.embedders[2], *model.embedders]
     with pytest.raises(InputError, match=r"2 embeddings with n-grams \(fasttext\); expected at most one"):
-        write_flair_file(model._tagger, twice, "m", tmp_path / "two.pt")
+        write_flair_file(model.tagger, twice, "m", tmp_path / "two.pt")
     (tmp_path / "thesis.txt").write_text("years of work")
     with pytest.raises(InputError, match="no Flair model"):
-        write_flair_file(model._tagger, model._embedders, "m", tmp_path / "thesis.txt")
+        write_flair_file(model.tagger, model.embedders, "m", tmp_path / "thesis.txt")
     with pytest.raises(InputError, match=r"is a folder.*Name a file in it"):
-        write_flair_file(model._tagger, model._embedders, "m", tmp_path)
+        write_flair_file(model.tagger, model.embedders, "m", tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bert", "thesis.txt"]
     for _ in range(2):
-        write_flair_file(model._tagger, model._embedders, "m", tmp_path / "tagger.pt")
+        write_flair_file(model.tagger, model.embedders, "m", tmp_path / "tagger.pt")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bert", "tagger.pt", "thesis.txt"]

@@ -40,9 +40,9 @@ def test_a_linear_layer_gives_what_torchs_gives_and_the_same_gradients(precision
 
 
 def test_further_rows_are_zero_and_change_nothing():
-    room = matmul.empty_padded(2, 70, 3, torch.bfloat16)
-    assert room.shape == (2, 128, 3)
-    assert not room[:, 70:].any()
+    padded = matmul.empty_padded(2, 70, 3, torch.bfloat16)
+    assert padded.shape == (2, 128, 3)
+    assert not padded[:, 70:].any()
     assert matmul.empty_padded(2, 70, 3, torch.float32).shape[1] == (128 if matmul.HAS_ONEDNN else 70)
 
 

@@ -1,4 +1,4 @@
-"""PaperResults column files: what is tolerated, what is normalised, and what is said about each mistake."""
+"""Reading column files: what is tolerated, what is normalised, and what is said about each mistake."""
 
 from __future__ import annotations
 

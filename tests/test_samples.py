@@ -90,7 +90,7 @@ def test_sentences_are_made_of_6_to_35_tokens_without_spaces_or_grammar_signs(na
     for sentence in all_sentences(name):
         assert 6 <= len(sentence.tokens) <= 35
         assert all(token and not set(token) & set(" +{}_") for token in sentence.tokens)
-        assert not {"THING", *WORDS} & set(sentence.tokens)
+        assert not {"ENTITY", *WORDS} & set(sentence.tokens)
 
 
 @every_corpus

@@ -5,7 +5,7 @@ import random
 import pytest
 
 from munchray.corpora.tags import iob2_to_iobes, iobes_to_iob2, spans_to_iob2
-from munchray.tagging.scoring import SpanCounts, by_type, macro_f1, sentence_counts, seqeval_scores, total
+from munchray.tagging.scoring import SpanCounts, counts_by_type, macro_f1, sentence_counts, seqeval_scores, total
 
 # Paper, Table 2: SingleTask, MultiTask, SingleAux, MUNCH.-Conc, MUNCH.-Iter, MUNCH.-Stack; last number MA. AVG.
 TABLE_2 = [
@@ -58,7 +58,7 @@ def test_counts_by_type_sum_to_the_whole():
     gold = [random_tags(rng) for _ in range(50)]
     predicted = [[rng.choice(["O", t]) for t in tags] for tags in gold]
     whole = total(sentence_counts(g, p) for g, p in zip(gold, predicted, strict=True))
-    assert total(by_type(gold, predicted).values()) == whole
+    assert total(counts_by_type(gold, predicted).values()) == whole
 
 
 def test_nothing_predicted_and_nothing_there_score_zero_without_failing():

@@ -17,14 +17,14 @@ import torch
 from tiny_bert import tiny_bert
 
 from munchray.errors import InputError, WorkError
-from munchray.features import names
+from munchray.features import flair_names
 from munchray.features.sources import (
     EmbeddingSpec,
+    embedding_sources,
     fingerprint,
     load_embedder,
     open_embedder,
     parse_embedding,
-    sources_of,
 )
 from munchray.features.store import build, open_features
 from munchray.storage.path import StoragePath
@@ -193,7 +193,7 @@ def test_what_was_trained_is_kept_and_found_again(tmp_path, entry):
     weights.write_bytes(weights.read_bytes()[:-5])
     told.clear()
     open_embedder(spec, lambda: TEXT, StoragePath.at(tmp_path), told.append)
-    assert told[0].endswith("is damaged, making it again")
+    assert told[0].endswith("is damaged, rebuilding it")
     load_embedder(weights.parent)
 
 
@@ -205,10 +205,10 @@ def test_a_folder_that_holds_no_embedder_is_said(tmp_path):
 def test_reading_the_list_and_taking_fingerprints_imports_no_torch_flair_or_gensim(tmp_path):
     torch.save({}, tmp_path / "model.pt")
     program = (
-        "import sys; from munchray.features.sources import parse_embedding, sources_of\n"
+        "import sys; from munchray.features.sources import parse_embedding, embedding_sources\n"
         "entries = ['pubmed-forward', 'fasttext:pubmed', sys.argv[1], {'train': {'subwords': 50}}]\n"
         "specs = [parse_embedding(entry, 'w') for entry in entries]\n"
-        "assert len(sources_of(specs, list, None, print)) == 4\n"
+        "assert len(embedding_sources(specs, list, None, print)) == 4\n"
         "print([m for m in ('torch', 'flair', 'gensim', 'transformers') if m in sys.modules])"
     )
     code = [sys.executable, "-c", program, str(tmp_path / "model.pt")]
@@ -238,7 +238,7 @@ def by_flair(flair, embeddings, sentences) -> list[np.ndarray]:
 def assert_same_features(flair, spec: EmbeddingSpec, embeddings, sentences, folder: Path) -> None:
     """Ours equal Flair's, directly, after saving and loading, and from the store within float16."""
     expected = by_flair(flair, embeddings, sentences)
-    (source,) = sources_of([spec], list, StoragePath.at(folder / "kept"), print)
+    (source,) = embedding_sources([spec], list, StoragePath.at(folder / "kept"), print)
     embedder = source.open()
     embedder.save(folder / "saved")
     for ours in (embedder, load_embedder(folder / "saved")):
@@ -248,7 +248,7 @@ def assert_same_features(flair, spec: EmbeddingSpec, embeddings, sentences, fold
     build(sentences, [source], StoragePath.at(folder / "store"), print)
     stored = open_features(sentences, [source.fingerprint], StoragePath.at(folder / "store"))
     for sentence, judge in enumerate(expected):
-        features = stored.tokens(np.full(len(judge), sentence), np.arange(len(judge)))
+        features = stored.gather(np.full(len(judge), sentence), np.arange(len(judge)))
         np.testing.assert_allclose(features, judge, atol=1e-5, rtol=2**-10)
 
 
@@ -257,8 +257,8 @@ def test_our_list_of_names_is_flairs(flair, monkeypatch):
     monkeypatch.setattr("flair.embeddings.token.cached_path", lambda *_, **__: pytest.fail("looked up"))
     with pytest.raises(ValueError, match="not available"):
         (embeddings := flair.embeddings.FlairEmbeddings.__new__(flair.embeddings.FlairEmbeddings)).__init__("?")
-    assert names.language_models() == set(embeddings.PRETRAINED_MODEL_ARCHIVE_MAP)
-    assert "pubmed-forward" in names.language_models()
+    assert flair_names.language_models() == set(embeddings.PRETRAINED_MODEL_ARCHIVE_MAP)
+    assert "pubmed-forward" in flair_names.language_models()
 
 
 @pytest.mark.slow
@@ -281,15 +281,15 @@ def test_any_language_model_of_flairs_is_read_exactly(flair, tmp_path, forward, 
 
 @pytest.mark.slow
 def test_flairs_language_model_takes_our_trained_weights_and_finds_the_same_perplexity(flair):
-    from munchray.features.training import bits_per_character, framed, train_character_model
+    from munchray.features.training import bits_per_character, frame_text, train_character_model
 
     ours, alphabet = train_character_model(TEXT, forward=True, hidden_size=8, epochs=1, seed=1, progress=print)
     dictionary = flair.data.Dictionary()
-    for character in list(alphabet.numbers)[1:]:
+    for character in list(alphabet.char_to_id)[1:]:
         dictionary.add_item(character)
     theirs = flair.models.LanguageModel(dictionary, True, 8, 1, ours.encoder.embedding_dim)
     theirs.load_state_dict(ours.state_dict())
-    perplexity = theirs.eval().calculate_perplexity(framed(TEXT, True))
+    perplexity = theirs.eval().calculate_perplexity(frame_text(TEXT, True))
     assert 2 ** bits_per_character(ours, alphabet, TEXT, True) == pytest.approx(perplexity, rel=1e-4)
 
 
@@ -299,7 +299,7 @@ def test_a_transformer_folder_gives_the_last_layer_at_each_first_piece(flair, tm
 
     folder = tiny_bert(tmp_path / "bert")
     sentences = [["abc", "", "de"], ["f"], [], ["", ""], ["ZZ", "a😀b", "bad", "\u200b", "p"]]
-    (source,) = sources_of([parse_embedding(str(folder), "w")], list, StoragePath.at(tmp_path / "kept"), print)
+    (source,) = embedding_sources([parse_embedding(str(folder), "w")], list, StoragePath.at(tmp_path / "kept"), print)
     embedder = source.open()
     features = list(embedder.embed(sentences))
     assert [f.shape for f in features] == [(len(tokens), 12) for tokens in sentences]

@@ -17,7 +17,7 @@ import pytest
 from munchray.errors import WorkError
 from munchray.features.sources import EmbeddingSource
 from munchray.features.store import build, missing, open_features
-from munchray.features.units import LARGEST
+from munchray.features.units import FLOAT16_MAX
 from munchray.storage.path import StoragePath
 
 SENTENCES = [["BRCA1", "is", "a", "gene"], ["a", "gene"], ["BRCA1", "is", "a", "gene"], [], ["x"] * 9, ["a", "gene"]]
@@ -82,7 +82,7 @@ def all_tokens(features, sentences=SENTENCES):
     """The features of every token of every sentence, one after the other."""
     lengths = [len(tokens) for tokens in sentences]
     positions = np.concatenate([np.arange(length) for length in lengths])
-    return features.tokens(np.repeat(np.arange(len(sentences)), lengths), positions.astype(np.int64))
+    return features.gather(np.repeat(np.arange(len(sentences)), lengths), positions.astype(np.int64))
 
 
 def test_tokens_have_what_the_embedders_gave_in_whatever_order_they_are_asked_for(tmp_path):
@@ -91,7 +91,7 @@ def test_tokens_have_what_the_embedders_gave_in_whatever_order_they_are_asked_fo
     features = open_features(SENTENCES, ["context", "words"], StoragePath.at(tmp_path))
     assert features.width == 8
     asked = [(4, 8), (0, 3), (1, 1), (0, 0), (4, 0)]
-    found = features.tokens(*np.array(asked).T)
+    found = features.gather(*np.array(asked).T)
     assert (found.shape, found.dtype) == ((5, 8), np.float16)
     for row, (sentence, position) in zip(found, asked, strict=True):
         expected = np.hstack([next(embedder.embed([SENTENCES[sentence]])) for embedder in embedders])[position]
@@ -145,13 +145,13 @@ def test_values_beyond_float16_are_clipped_and_small_ones_keep_their_relative_pr
 
     built(tmp_path, Wide(), sentences=[["a"]])
     (row,) = all_tokens(open_features([["a"]], ["context"], StoragePath.at(tmp_path)), [["a"]])
-    np.testing.assert_allclose(row, [LARGEST, -LARGEST, LARGEST, -LARGEST, 1 / 3], rtol=2**-11)
+    np.testing.assert_allclose(row, [FLOAT16_MAX, -FLOAT16_MAX, FLOAT16_MAX, -FLOAT16_MAX, 1 / 3], rtol=2**-11)
 
 
 @pytest.mark.parametrize(
     ("rows", "said"),
     [
-        ([[1, 2, np.nan, 4, 5]], "gave NaN for the sentence 'a'"),
+        ([[1, 2, np.nan, 4, 5]], "returned NaN for the sentence 'a'"),
         ([[1.0] * 5] * 2, r"shape \(2, 5\) instead of \(1, 5\)"),
     ],
 )
@@ -200,8 +200,8 @@ DAMAGES = {
     change_manifest: "its manifest has been changed",
     other_unit: "the unit of another text, embedder or version",
     file_instead: "its manifest cannot be read",
-    lambda unit: (unit / "values").unlink(): "values is not there",
-    lambda unit: (unit / "manifest.json").unlink(): "manifest.json is not there",
+    lambda unit: (unit / "values").unlink(): "values does not exist",
+    lambda unit: (unit / "manifest.json").unlink(): "manifest.json does not exist",
     lambda unit: (unit / "manifest.json").write_bytes(b"\xff{"): "its manifest cannot be read",
     lambda unit: (unit / "manifest.json").write_text("[]"): "its manifest cannot be read",
 }
@@ -213,10 +213,10 @@ def test_a_damaged_unit_is_never_used_and_made_again(tmp_path, damage):
     expected = all_tokens(open_features(SENTENCES, ["context"], StoragePath.at(tmp_path)))
     damage(unit_of(tmp_path))
     assert missing(SENTENCES, ["context"], StoragePath.at(tmp_path)) == ["context"]
-    with pytest.raises(WorkError, match=f"{DAMAGES[damage]}; `munchray embed` makes them again"):
+    with pytest.raises(WorkError, match=f"{DAMAGES[damage]}; `munchray embed` rebuilds them"):
         open_features(SENTENCES, ["context"], StoragePath.at(tmp_path))
     told = built(tmp_path, Contextual())
-    assert told[0].endswith(f"{DAMAGES[damage]}; making it again")
+    assert told[0].endswith(f"{DAMAGES[damage]}; rebuilding it")
     np.testing.assert_array_equal(all_tokens(open_features(SENTENCES, ["context"], StoragePath.at(tmp_path))), expected)
     assert len(list(tmp_path.iterdir())) == 1, "nothing else is left in the store"
 
@@ -301,7 +301,7 @@ def test_reading_imports_no_torch_flair_or_gensim_and_keeps_the_arrays_out_of_pr
         "    return sum(int(l.split()[1]) for l in open('/proc/self/smaps_rollup') if l.startswith('Anonymous'))\n"
         "sentences = [[f'{i}'] * 100 for i in range(200)]; before = own()\n"
         "features = open_features(sentences, ['context'], StoragePath.at(sys.argv[1]))\n"
-        "for i in range(200): features.tokens(np.full(100, i), np.arange(100))\n"
+        "for i in range(200): features.gather(np.full(100, i), np.arange(100))\n"
         "print(own() - before, [m for m in ('torch', 'flair', 'gensim') if m in sys.modules])"
     )
     if not Path("/proc/self/smaps_rollup").exists():

@@ -6,7 +6,7 @@ import torch
 from torch.nn.utils.rnn import PackedSequence
 
 from munchray.tagging.packed_batch import PackedBatch
-from munchray.tagging.tagger import Tagger
+from munchray.tagging.tagger import Tagger, locked_dropout, word_dropout
 
 TAGS = {"main": ["O", "B-X", "I-X"], "other": ["O", "B-Y"]}
 LENGTHS = [5, 1, 3]
@@ -48,17 +48,23 @@ def test_weights_depend_on_the_seed_and_not_on_which_other_heads_there_are():
 
 
 def test_dropout_zeroes_whole_words_and_whole_features_only_in_training():
-    tagger, packing = make(word_dropout=0.5, locked_dropout=0.5).train(), PackedBatch([9] * 200)
-    ones = torch.ones(1800, 4)
-    words = tagger._drop_words(ones)
+    torch.manual_seed(0)
+    packing, ones = PackedBatch([9] * 200), torch.ones(1800, 4)
+    words = word_dropout(ones, 0.5, True)
     assert set(words.unique().tolist()) == {0.0, 1.0}
     assert torch.equal(words.amin(1), words.amax(1))
-    locked = np.array(packing.unpack(tagger._drop_features(ones, packing)))
+    locked = np.array(packing.unpack(locked_dropout(ones, packing, 0.5, True)))
     assert set(np.unique(locked)) == {0.0, 2.0}
     assert (locked.min(1) == locked.max(1)).all()
     assert locked.mean() == pytest.approx(1, abs=0.15)
-    tagger.eval()
-    assert torch.equal(tagger._drop_features(tagger._drop_words(ones), packing), ones)
+    assert torch.equal(locked_dropout(word_dropout(ones, 0.5, False), packing, 0.5, False), ones)
+
+
+def test_a_tagger_drops_only_in_training():
+    tagger, (features, _) = make(word_dropout=0.5, locked_dropout=0.5), batch()
+    hidden = make().encode(features, PACKING)
+    assert torch.equal(tagger.eval().encode(features, PACKING), hidden)
+    assert not torch.equal(tagger.train().encode(features, PACKING), hidden)
 
 
 def test_reduced_precision_changes_losses_a_little_and_decoding_not_at_all():

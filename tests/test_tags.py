@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 from seqeval.metrics.sequence_labeling import get_entities
 
 from munchray.corpora.tags import (
-    fault,
+    detect_scheme,
     iob2_to_iobes,
     iobes_to_iob2,
-    recognise,
     spans_of,
     spans_to_iob2,
     tag_set,
+    violation,
 )
 
 TWO_TYPES = ["O"] + [f"{letter}-{kind}" for letter in "BIES" for kind in ("X", "Y")]
@@ -29,13 +29,13 @@ def judged(tags):
         return [(first, last + 1, kind) for kind, first, last in get_entities(list(tags))]
 
 
-def steps(tags):
+def transitions(tags):
     return list(zip(("O", *tags), (*tags, "O"), strict=True))
 
 
 def well_formed_iob2(length):
     for tags in product(["O", "B-X", "I-X", "B-Y", "I-Y"], repeat=length):
-        if not any(fault("iob2", *step) for step in steps(tags)):
+        if not any(violation("iob2", *pair) for pair in transitions(tags)):
             yield list(tags)
 
 
@@ -55,7 +55,7 @@ def test_spans_equal_seqeval_on_long_sequences(tags):
 def test_iob2_survives_iobes_and_spans(length):
     for tags in well_formed_iob2(length):
         iobes = iob2_to_iobes(tags)
-        assert not any(fault("iobes", *step) for step in steps(iobes)), iobes
+        assert not any(violation("iobes", *pair) for pair in transitions(iobes)), iobes
         assert spans_of(iobes) == spans_of(tags)
         assert iobes_to_iob2(iobes) == tags
         assert spans_to_iob2(spans_of(tags), length) == tags
@@ -66,7 +66,7 @@ def test_iob2_survives_iobes_and_spans(length):
 def test_any_model_output_becomes_well_formed_iob2(tags):
     iob2 = iobes_to_iob2(tags)
     assert len(iob2) == len(tags)
-    assert not any(fault("iob2", *step) for step in steps(iob2))
+    assert not any(violation("iob2", *pair) for pair in transitions(iob2))
     assert spans_of(iob2) == spans_of(tags)
 
 
@@ -93,11 +93,11 @@ def test_what_a_scheme_writes_is_well_formed_in_it_and_recognised(entities):
         middle = [f"I-{kind}"] * (length - 2)
         iobes += [f"S-{kind}"] if length == 1 else [f"B-{kind}", *middle, f"E-{kind}"]
     for scheme, tags in (("iob1", iob1), ("iob2", iob2), ("iobes", iobes)):
-        assert not any(fault(scheme, *step) for step in steps(tags))
+        assert not any(violation(scheme, *pair) for pair in transitions(tags))
         assert iobes_to_iob2(tags) == iob2  # conlleval's rule reads all three alike
-    assert recognise(steps(iob2)) == "iob2"
-    assert recognise(steps(iob1)) == ("iob1" if entities else "iob2")
-    assert recognise(steps(iobes)) == ("iobes" if entities else "iob2")
+    assert detect_scheme(transitions(iob2)) == "iob2"
+    assert detect_scheme(transitions(iob1)) == ("iob1" if entities else "iob2")
+    assert detect_scheme(transitions(iobes)) == ("iobes" if entities else "iob2")
 
 
 @pytest.mark.parametrize(
@@ -114,4 +114,4 @@ def test_what_a_scheme_writes_is_well_formed_in_it_and_recognised(entities):
     ],
 )
 def test_recognised_scheme(tags, scheme):
-    assert recognise(steps(tags)) == scheme
+    assert detect_scheme(transitions(tags)) == scheme

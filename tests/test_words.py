@@ -13,7 +13,7 @@ import pytest
 from gensim.models import FastText, KeyedVectors
 
 from munchray.errors import InputError
-from munchray.features.words import SubwordVectors, WordVectors, load_words, read_gensim, train_subwords
+from munchray.features.words import SubwordVectors, WordVectors, load_word_vectors, read_gensim, train_subwords
 
 TEXT = [["the", "BRCA1", "gene"], ["the", "p53", "gene", "and", "the", "tumour"]] * 30
 UNKNOWN = ["brca2", "genes", "", "x", "é", "tumours😀", "\u200b"]
@@ -69,7 +69,7 @@ def test_plain_vectors_are_looked_up_as_words_when_subwords_are_asked_for(tmp_pa
 def test_saved_and_loaded_they_give_identical_vectors(tmp_path, subwords):
     vectors = read_gensim(fasttext(tmp_path)[0], "mark", subwords=subwords)
     vectors.save(tmp_path / "saved")
-    loaded = load_words(tmp_path / "saved")
+    loaded = load_word_vectors(tmp_path / "saved")
     assert type(loaded) is (SubwordVectors if subwords else WordVectors)
     assert (loaded.fingerprint, loaded.width) == ("mark", 6)
     words = ["the", "THE", "BRCA1", *UNKNOWN]
@@ -127,5 +127,5 @@ def test_trained_vectors_know_the_words_of_the_text_and_guess_others():
     vectors = train_subwords(TEXT, width=8, epochs=2, seed=1, fingerprint="f")
     assert isinstance(vectors, SubwordVectors)
     assert vectors.width == 8
-    assert set(vectors.numbers) == {"the", "BRCA1", "gene", "p53", "and", "tumour"}
+    assert set(vectors.word_to_row) == {"the", "BRCA1", "gene", "p53", "and", "tumour"}
     assert vectors.vectors_of(["BRCA2"]).any()

@@ -142,7 +142,7 @@ class Registry:
             mlflow.pyfunc.save_model(
                 str(packed),
                 python_model=served.__file__,
-                artifacts={served.BUNDLE: str(bundle)},
+                artifacts={served.MODEL_ARTIFACT: str(bundle)},
                 input_example=EXAMPLE,
                 pip_requirements=[f"munchray=={__version__}", f"mlflow=={mlflow.__version__}"],
             )

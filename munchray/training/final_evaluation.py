@@ -10,7 +10,7 @@ from munchray.errors import WorkError
 from munchray.files import read_json, write_json
 from munchray.settings import TrialSettings
 from munchray.tagging.scoring import SpanCounts
-from munchray.tagging.weights import load_model
+from munchray.tagging.weights import load_tagger
 from munchray.training import loop
 from munchray.training.data import DataSpec
 
@@ -44,7 +44,7 @@ def score_test(folder: Path, settings: TrialSettings, data: DataSpec, device: st
     wanted = [corpus for corpus in able if corpus in data.tests and corpus not in known.data]
     if not wanted:
         return known
-    tagger = load_model(folder / "model")[0].to(device)
+    tagger = load_tagger(folder / "model")[0].to(device)
     sentences = {corpus: loop.score(tagger, data.open_test(corpus), corpus) for corpus in wanted}
     fingerprints = {corpus: data.tests[corpus] for corpus in wanted}
     score = FinalScore({**known.sentences, **sentences}, {**known.data, **fingerprints})

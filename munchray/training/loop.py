@@ -117,7 +117,7 @@ def assemble(
         split = splits[corpus]
         own = np.array([name == corpus for name in corpora])[packing.sentences]
         sentences, positions = numbers[packing.sentences[own]], packing.positions[own]
-        features[own] = split.features.tokens(sentences, positions)
+        features[own] = split.features.gather(sentences, positions)
         tags[own] = split.tag_ids[split.starts[sentences] + positions]
     return _on(device, features).float(), packing, _on(device, tags), corpora
 
@@ -135,7 +135,7 @@ def predict(tagger: Tagger, split: Split, corpus: str) -> list[list[str]]:
     tags: list[list[str]] = [[] for _ in split.lengths]
     for chosen in _decoding_batches(split.lengths):
         packing = PackedBatch(split.lengths[chosen], device)
-        features = split.features.tokens(chosen[packing.sentences], packing.positions)
+        features = split.features.gather(chosen[packing.sentences], packing.positions)
         for i, path in zip(chosen, tagger.decode(_on(device, features).float(), packing, corpus), strict=True):
             tags[i] = path
     return tags
