@@ -1,13 +1,13 @@
-"""How a search scales: simulated trials through the product's own search, and what its driver does for each.
+"""How a search scales: simulated trials through the real search, and the cost of its driver per trial.
 
-A trial is a Stack whose stages take simulated time: their cost model is a stage of `--stage` seconds (median; another
-for every stage, by a lognormal law), each with `--epochs` reports. `--slots` of them run at once, by a simulated clock:
-nothing sleeps and nothing trains, but study, journal, sampler, stage reuse, MLflow store (sqlite) and trial folders are
-real. What the driver does is counted by blocks of a tenth of the trials: processor time of a suggestion, of noting
-epochs and results, of telling MLflow every two simulated seconds; MLflow's requests; files that the driver opens.
-`busy` is all of that time over the simulated time it had: at 1 the driver can follow no more.
+A trial is a Stack whose stages take simulated time: `--stage` seconds in the median, lognormally distributed, each with
+`--epochs` reports. `--slots` trials run concurrently by a simulated clock: no sleeping and no training, but study,
+journal, sampler, stage reuse, MLflow store (sqlite) and trial folders are real. The cost of the driver is measured in
+blocks of a tenth of the trials: processor time of suggestions, of recording epochs and results, of flushing to MLflow
+every two simulated seconds; MLflow requests; files that the driver opens. `busy` is the sum of these times over the
+simulated time: at 1 the driver is saturated.
 
-Ray's own part is not in it: `benchmarks.overhead` measures what Tune does for a trial.
+Ray is not included: `benchmarks.overhead` measures the cost of Tune per trial.
 """
 
 from __future__ import annotations
@@ -49,21 +49,21 @@ embeddings: [{train: {characters: forward}}]
 BLOCKS = 10
 REQUESTS = ("create", "log", "set_status", "log_file", "find", "has")
 Stage = tuple[float, tuple[str, ...]]
-"""What shares a stage: the learning rate and the order up to it."""
+"""Key of a shared stage: the learning rate and the prefix of the order."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Simulate, print and write."""
     options = _parser().parse_args(arguments)
-    report = bench.Report(
+    results = bench.Results(
         "simulation", f"{options.trials} simulated trials, {options.slots} at once", options.json, arguments
     )
     with TemporaryDirectory() as folder:
         simulation = Simulation(options, Path(folder))
         for block in simulation.run():
-            report.add(**block)
-        report.note(simulation.reopened())
-    report.publish()
+            results.add(**block)
+        results.note(simulation.reopened())
+    results.publish()
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -80,14 +80,14 @@ def _parser() -> argparse.ArgumentParser:
 
 @dataclass
 class Spent:
-    """What the driver did in one block of trials."""
+    """Cost of the driver in one block of trials."""
 
     seconds: Counter[str] = field(default_factory=Counter)
     counts: Counter[str] = field(default_factory=Counter)
 
     @contextmanager
     def on(self, what: str) -> Iterator[None]:
-        """Processor time of this thread, and the files that it opens meanwhile."""
+        """Add the processor time of this thread, and the files that it opens, in the block."""
         began, opened = time.thread_time(), OPENED.count
         yield
         self.seconds[what] += time.thread_time() - began
@@ -95,12 +95,12 @@ class Spent:
 
 
 class Opened:
-    """How many files this process has opened; Python tells of each."""
+    """An audit hook that counts the files opened by this process."""
 
     count = 0
 
     def __call__(self, event: str, arguments: object) -> None:
-        """For `sys.addaudithook`."""
+        """Called by Python for every audit event."""
         self.count += event == "open"
 
 
@@ -108,40 +108,40 @@ OPENED = Opened()
 
 
 class Simulation:
-    """One search by a simulated clock."""
+    """One search under a simulated clock."""
 
     def __init__(self, options: argparse.Namespace, folder: Path) -> None:
         self._options = options
         self._folder = folder
         self._rng = np.random.default_rng(1)
-        self._stages: dict[Stage, float] = {}  # when each is, or will be, trained
+        self._stages: dict[Stage, float] = {}  # time at which each is trained
         self._scores: dict[Stage, float] = {}
         self._running: dict[int, TrialAssignment] = {}
         self._events: list[tuple[float, int, int, EpochReport | None]] = []
-        self._sequence = itertools.count()  # of equal times the first
+        self._sequence = itertools.count()  # breaks ties between equal times
         self._spent = Spent()
 
     def run(self) -> Iterator[dict[str, object]]:
-        """The blocks of the table."""
+        """Run the search; yields a row per block."""
         sys.addaudithook(OPENED)
-        began, told, ended, since = 0.0, 0.0, 0, time.perf_counter()
-        with self._requests_counted(), _told_by_hand() as trackers:
+        began, flushed, ended, since = 0.0, 0.0, 0, time.perf_counter()
+        with self._requests_counted(), _flushed_manually() as trackers:
             search = Search(self._job(), Silent())
             search.start("simulated", {"sample-disease-1": "simulated"})
             self._fill(search, 0.0)
             while self._events:
                 now, _, number, report = heapq.heappop(self._events)
-                if now - told >= tracker.FLUSH_SECONDS:
-                    self._tell(trackers[0])
-                    told = now
-                ended += self._happen(search, now, number, report)
+                if now - flushed >= tracker.FLUSH_SECONDS:
+                    self._flush(trackers[0])
+                    flushed = now
+                ended += self._process(search, now, number, report)
                 if report is None and ended % max(1, self._options.trials // BLOCKS) == 0:
                     yield self._row(ended, now - began, time.perf_counter() - since)
                     began, since = now, time.perf_counter()
             search.close()
 
     def reopened(self) -> str:
-        """How long it takes to go on with all of it."""
+        """Time and size of reopening the finished search, as a sentence."""
         began = time.process_time()
         search = Search(self._job(), Silent())
         left = search.trials_left
@@ -161,7 +161,7 @@ class Simulation:
         return load_job(path, changes)
 
     def _fill(self, search: Search, now: float) -> None:
-        """A trial for every free slot."""
+        """Start a trial in every free slot."""
         while len(self._running) < self._options.slots and search.trials_left > 0:
             with self._spent.on("suggest"):
                 trial = search.next_assignment()
@@ -171,7 +171,7 @@ class Simulation:
             self._plan(trial, now)
 
     def _plan(self, trial: TrialAssignment, now: float) -> None:
-        """All reports of a trial: stages that are there cost nothing, those that others train are waited for."""
+        """Schedule the reports of a trial: trained stages cost nothing, stages in training elsewhere are awaited."""
         at, updates, epoch = now, 0, 0
         for length, stage in enumerate(_stages_of(trial.settings), start=1):
             if stage in self._stages:
@@ -190,12 +190,12 @@ class Simulation:
     def _at(self, moment: float, number: int, report: EpochReport | None) -> None:
         heapq.heappush(self._events, (moment, next(self._sequence), number, report))
 
-    def _happen(self, search: Search, now: float, number: int, report: EpochReport | None) -> int:
-        """One report, or the end of a trial: then 1."""
+    def _process(self, search: Search, now: float, number: int, report: EpochReport | None) -> int:
+        """Process one report (returns 0) or the end of a trial (returns 1)."""
         trial = self._running[number]
         if report is not None:
             trial.folder.mkdir(parents=True, exist_ok=True)
-            append_epoch(trial.folder, report)  # a worker's work
+            append_epoch(trial.folder, report)  # written by the worker
             with self._spent.on("note"):
                 search.epoch_ended(number, report)
             return 0
@@ -207,7 +207,7 @@ class Simulation:
         return 1
 
     def _finish(self, trial: TrialAssignment) -> None:
-        """What the worker of a trial leaves."""
+        """Write the files of a finished trial."""
         stages = [
             StageResult(stage[1], self._score(stage), 100 * length)
             for length, stage in enumerate(_stages_of(trial.settings), start=1)
@@ -219,23 +219,23 @@ class Simulation:
         write_result(trial.folder, TrialResult({trial.settings.main: counts}, [], stages, 700, 1.0, "simulated"))
 
     def _score(self, stage: Stage) -> float:
-        """More auxiliaries help, and a stage has a share of luck."""
+        """Simulated dev F1: more auxiliaries help, with noise per stage."""
         rate, order = stage
-        luck = self._rng.normal(0.0, 0.5)
+        noise = self._rng.normal(0.0, 0.5)
         before = self._scores[rate, order[:-1]] if len(order) > 1 else 60.0
-        return self._scores.setdefault(stage, before + 1.0 + luck)
+        return self._scores.setdefault(stage, before + 1.0 + noise)
 
     def _report(self, epoch: int, stage: int, step: int, updates: int, seconds: float) -> EpochReport:
         score = 60.0 + stage + float(self._rng.normal(0.0, 0.5))
         return EpochReport(epoch, stage, "", step, updates, 0.1, 1.0, score, score, score, 4000.0, 0.0, seconds)
 
-    def _tell(self, told: tracker.Tracker) -> None:
+    def _flush(self, mlflow_tracker: tracker.Tracker) -> None:
         with self._spent.on("MLflow"):
-            told.flush()
+            mlflow_tracker.flush()
 
     @contextmanager
     def _requests_counted(self) -> Iterator[None]:
-        """Every call of the MLflow store that a server would get as a request or more."""
+        """Count the calls of the MLflow store, each of which is at least one request to a server."""
         with patch.multiple(mlflow_client.MLflowStore, **{name: self._counted(name) for name in REQUESTS}):
             yield
 
@@ -264,23 +264,23 @@ class Simulation:
 
 
 class Silent:
-    """Nobody looks on."""
+    """A listener that ignores all events."""
 
     def trial_started(self, number: int, settings: TrialSettings) -> None:
-        """Nothing."""
+        """Ignored."""
 
     def epoch_ended(self, number: int, report: EpochReport) -> None:
-        """Nothing."""
+        """Ignored."""
 
     def trial_finished(self, number: int, dev_f1: float) -> None:
-        """Nothing."""
+        """Ignored."""
 
     def trial_failed(self, number: int, reason: str) -> None:
-        """Nothing fails here."""
+        """Not expected: simulated trials cannot fail."""
         raise AssertionError(reason)
 
     def warn(self, message: str) -> None:
-        """On stderr."""
+        """Print warnings to stderr."""
         print(message, file=sys.stderr)
 
 
@@ -290,15 +290,15 @@ def _stages_of(settings: TrialSettings) -> list[Stage]:
 
 
 @contextmanager
-def _told_by_hand() -> Iterator[list[tracker.Tracker]]:
-    """Trackers that write when they are told to, by the simulated clock, and not on a thread of their own."""
+def _flushed_manually() -> Iterator[list[tracker.Tracker]]:
+    """Trackers that are flushed by the simulated clock instead of a thread of their own."""
     made: list[tracker.Tracker] = []
 
-    class ByHand(tracker.Tracker):
+    class ManualTracker(tracker.Tracker):
         def _write_in_background(self) -> None:
             made.append(self)
 
-    with patch.object(account, "Tracker", ByHand):
+    with patch.object(account, "Tracker", ManualTracker):
         yield made
 
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 from tiny_bert import tiny_bert
 
-from benchmarks.exported import flairs_answers, own_answers
+from benchmarks.exported import flair_predictions, munchray_predictions
 from munchray.corpora.catalogue import load_split
 from munchray.corpora.tags import spans_of, tag_set
 from munchray.errors import InputError
@@ -23,7 +23,7 @@ def odd_embedders(folder):
     rng, letters = np.random.default_rng(1), "\n abcdefghijklmnopqrstuvwxyz.,"
     alphabet = Alphabet({letter: n for n, letter in enumerate(["<unk>", *letters])})
     torch.manual_seed(1)
-    model = CharacterModel(len(alphabet.numbers), 8, 12, projection=10)
+    model = CharacterModel(len(alphabet.char_to_id), 8, 12, projection=10)
     words = {word: n for n, word in enumerate(["fever", "the", "of", "cancer", "000"])}
     table = rng.normal(size=(len(words), 6)).astype(np.float32)
     buckets = rng.normal(size=(50, 7)).astype(np.float32)
@@ -62,17 +62,17 @@ def test_plain_flair_gives_the_same_tags_spans_and_loss_on_a_whole_test_split(sm
     trained, odd = Model.load(small_model.folder), odd_model(tmp_path)
     for model, name in ((trained, "trained.pt"), (odd, "odd.pt")):
         write_flair_file(model.tagger, model.embedders, model.main, tmp_path / name)
-    trained_says, odd_says = flairs_answers(
+    trained_says, odd_says = flair_predictions(
         *((str(tmp_path / name), sentences, gold) for name in ("trained.pt", "odd.pt"))
     )
 
-    tags, loss = own_answers(trained, sentences, gold)
+    tags, loss = munchray_predictions(trained, sentences, gold)
     assert trained_says[0] == tags
     assert trained_says[1] == [spans_of(row) for row in tags]
     assert trained_says[2] == pytest.approx(loss, rel=1e-3)
     assert sum(tag != "O" for row in tags for tag in row) > 50
 
-    tags, loss = own_answers(odd, sentences, gold)
+    tags, loss = munchray_predictions(odd, sentences, gold)
     assert odd_says[0] == tags
     assert odd_says[2] == pytest.approx(loss, rel=1e-3)
     assert {tag for row in tags for tag in row} == set(odd.tagger.tag_sets["m"])

@@ -38,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--table", type=Path, default=FILE, help="what benchmarks.orders.table wrote")
     parser.add_argument("--json", type=Path, default=bench.FOLDER / "results" / "orders_questions.json")
     options = parser.parse_args(arguments)
-    report = bench.Report("orders.questions", "what the table says", options.json, arguments)
+    report = bench.Results("orders.questions", "what the table says", options.json, arguments)
     seeds = tables("seen", options.table)
     scores = np.array([[table.score(order) for table in seeds] for order in whole_orders(seeds[0].count)])
     order_or_seed(report, scores)
@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     report.publish()
 
 
-def order_or_seed(report: bench.Report, scores: Values) -> None:
+def order_or_seed(report: bench.Results, scores: Values) -> None:
     """``scores``: a row an order, a column a seed."""
     orders, seeds = scores.shape
     of_order, of_seed = scores.mean(axis=1, keepdims=True), scores.mean(axis=0, keepdims=True)
@@ -64,7 +64,7 @@ def order_or_seed(report: bench.Report, scores: Values) -> None:
     )
 
 
-def who_stands_where(report: bench.Report, means: Values, count: int) -> None:
+def who_stands_where(report: bench.Results, means: Values, count: int) -> None:
     """``means``: of every whole order over the seeds."""
     orders = np.array(whole_orders(count))
     for place in range(count):
@@ -77,7 +77,7 @@ def who_stands_where(report: bench.Report, means: Values, count: int) -> None:
         report.add(question=f"share of variance by who is trained at place {place + 1}", value=float(share), p=p)
 
 
-def sorted_by_single(report: bench.Report, seeds: Sequence[Table], means: Values) -> None:
+def sorted_by_single(report: bench.Results, seeds: Sequence[Table], means: Values) -> None:
     """Sorted ascending, as the paper's heuristic does: the one that helps most alone comes last."""
     orders = whole_orders(seeds[0].count)
     alone = [float(np.mean([table.score((item,)) for table in seeds])) for item in range(seeds[0].count)]
@@ -93,7 +93,7 @@ def sorted_by_single(report: bench.Report, seeds: Sequence[Table], means: Values
     report.note(f"Best mean: {' > '.join(seeds[0].auxiliaries[item] for item in best)}, {means.max():.2f}")
 
 
-def depth(report: bench.Report, seeds: Sequence[Table]) -> None:
+def depth(report: bench.Results, seeds: Sequence[Table]) -> None:
     """Over all beginnings of a length and all seeds."""
     for length in range(1, seeds[0].count + 1):
         beginnings = {order[:length] for order in whole_orders(seeds[0].count)}
