@@ -1,4 +1,4 @@
-"""A model's card says where it comes from, what it scored with which spread, and the licences of its corpora."""
+"""Model cards: origin, scores and their spread, licences of the corpora."""
 
 import pytest
 
@@ -18,7 +18,7 @@ SETTINGS = {
 }
 
 
-def test_a_trials_card_says_that_its_score_chose_it():
+def test_card_of_a_trial_warns_of_selection():
     trial = {"number": 7, "dev_precision": 80.0, "dev_recall": 70.0, "dev_f1": 74.666}
     scores = {"search": "orders", "trial": trial, "settings": SETTINGS}
     card = model_card("orders", scores, [EmbeddingSpec("characters", "pubmed-forward")])
@@ -35,7 +35,7 @@ def test_a_trials_card_says_that_its_score_chose_it():
 @pytest.mark.parametrize(
     ("over_seeds", "spread"), [([80.0, 82.0, 84.0], "mean 82.00, standard deviation 2.00"), ([80.0], "")]
 )
-def test_the_final_models_card_has_its_test_score_and_the_spread_over_seeds(over_seeds, spread):
+def test_card_of_a_final_model_has_test_scores(over_seeds, spread):
     scores = {
         "search": "orders",
         "winner": "trial 3",

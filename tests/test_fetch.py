@@ -123,7 +123,7 @@ def files_in(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_a_fetch_writes_the_three_splits_and_a_second_one_asks_for_nothing(site: Site, tmp_path: Path) -> None:
+def test_fetch_is_idempotent(site: Site, tmp_path: Path) -> None:
     serve(site, TEXTS)
     written = fetch([], tmp_path, base_url=site.base_url, sources=SMALL)
     assert written == [tmp_path / "small" / f"{split}.tsv.gz" for split in TEXTS]
@@ -135,7 +135,7 @@ def test_a_fetch_writes_the_three_splits_and_a_second_one_asks_for_nothing(site:
     assert site.asked == []
 
 
-def test_sources_that_differ_only_in_form_become_the_same_file(site: Site, tmp_path: Path) -> None:
+def test_sources_are_normalised(site: Site, tmp_path: Path) -> None:
     bare = TEXTS["dev"].replace(b"-Gene", b"")
     odd = b"\xef\xbb\xbf-DOCSTART-\tO\n\n\n" + TEXTS["test"].replace(b"\n\n", b"\n \n\n\n").replace(b"\n", b"\r\n")
     unfinished = TEXTS["train"].rstrip(b"\n")
@@ -144,7 +144,7 @@ def test_sources_that_differ_only_in_form_become_the_same_file(site: Site, tmp_p
     assert contents(tmp_path / "small") == {f"{split}.tsv.gz": text for split, text in TEXTS.items()}
 
 
-def test_a_compressed_text_holds_neither_name_nor_time() -> None:
+def test_gzip_has_no_name_or_time() -> None:
     made = compress(TEXTS["train"])
     assert gzip.decompress(made) == TEXTS["train"]
     assert made[:3] == b"\x1f\x8b\x08"
@@ -152,7 +152,7 @@ def test_a_compressed_text_holds_neither_name_nor_time() -> None:
     assert made[4:8] == bytes(4)  # the time stamp
 
 
-def test_a_connection_that_breaks_is_gone_on_with_in_the_same_run(site: Site, tmp_path: Path) -> None:
+def test_broken_connection_is_resumed(site: Site, tmp_path: Path) -> None:
     serve(site, {"train": LARGE_TEXT})
     site.cuts[path_of(FIRST, "train")] = [6 * BLOCK, 4 * BLOCK]
     fetch([], tmp_path, base_url=site.base_url, sources=LARGE, retry_delays=(0, 0))
@@ -165,7 +165,7 @@ def test_a_connection_that_breaks_is_gone_on_with_in_the_same_run(site: Site, tm
     ]
 
 
-def test_a_run_that_gave_up_is_gone_on_with_by_the_next(site: Site, tmp_path: Path) -> None:
+def test_next_run_resumes_a_partial_file(site: Site, tmp_path: Path) -> None:
     serve(site, {"train": LARGE_TEXT})
     site.cuts[path_of(FIRST, "train")] = [9 * BLOCK]
     with pytest.raises(WorkError, match=r"Run the same command again to resume") as caught:
@@ -180,7 +180,7 @@ def test_a_run_that_gave_up_is_gone_on_with_by_the_next(site: Site, tmp_path: Pa
     assert files_in(tmp_path / "large") == ["train.tsv.gz"]
 
 
-def test_ctrl_c_keeps_what_came(site: Site, tmp_path: Path) -> None:
+def test_ctrl_c_keeps_the_partial_file(site: Site, tmp_path: Path) -> None:
     def stop(label: str, here: int, total: int | None) -> None:
         if here > 100_000:
             raise KeyboardInterrupt
@@ -198,7 +198,7 @@ def test_ctrl_c_keeps_what_came(site: Site, tmp_path: Path) -> None:
     assert contents(tmp_path / "large") == {"train.tsv.gz": LARGE_TEXT}
 
 
-def test_a_server_without_ranges_sends_the_file_again_from_its_start(site: Site, tmp_path: Path) -> None:
+def test_server_without_ranges_restarts(site: Site, tmp_path: Path) -> None:
     serve(site, {"train": LARGE_TEXT})
     site.ranges = False
     site.cuts[path_of(FIRST, "train")] = [6 * BLOCK]
@@ -225,7 +225,7 @@ def test_a_partial_file_with_nothing_left_to_ask_for(site: Site, tmp_path: Path,
     assert sum(sent for _, _, sent in site.asked) == (len(LARGE_TEXT) if surplus else 0)
 
 
-def test_a_busy_server_is_asked_again(site: Site, tmp_path: Path) -> None:
+def test_transient_errors_are_retried(site: Site, tmp_path: Path) -> None:
     serve(site, TEXTS)
     site.errors[path_of(FIRST, "dev")] = [503, 429]
     fetch([], tmp_path, base_url=site.base_url, sources=SMALL, retry_delays=(0, 0))
@@ -233,7 +233,7 @@ def test_a_busy_server_is_asked_again(site: Site, tmp_path: Path) -> None:
     assert len(contents(tmp_path / "small")) == 3
 
 
-def test_a_missing_file_is_asked_for_once_and_the_others_are_kept(site: Site, tmp_path: Path) -> None:
+def test_missing_file_is_not_retried(site: Site, tmp_path: Path) -> None:
     serve(site, {"train": TEXTS["train"], "test": TEXTS["test"]})
     with pytest.raises(WorkError) as caught:
         fetch([], tmp_path, base_url=site.base_url, sources=SMALL, retry_delays=(0, 0))
@@ -247,7 +247,7 @@ def test_a_missing_file_is_asked_for_once_and_the_others_are_kept(site: Site, tm
     assert fetch([], tmp_path, base_url=site.base_url, sources=SMALL) == [tmp_path / "small" / "dev.tsv.gz"]
 
 
-def test_changed_content_is_refused_even_when_its_counts_are_right(site: Site, tmp_path: Path) -> None:
+def test_changed_content_is_refused(site: Site, tmp_path: Path) -> None:
     changed = TEXTS["dev"].replace(b"BRCA1", b"BRCA2", 1)
     serve(site, TEXTS | {"dev": changed, "test": text_of("test", 2)})
     with pytest.raises(WorkError) as caught:
@@ -274,7 +274,7 @@ def test_changed_content_is_refused_even_when_its_counts_are_right(site: Site, t
     ],
     ids=["a proxy's page", "another type", "an empty token", "not UTF-8", "empty"],
 )
-def test_what_is_no_corpus_is_refused(site: Site, tmp_path: Path, content: bytes, expected: str) -> None:
+def test_invalid_content_is_refused(site: Site, tmp_path: Path, content: bytes, expected: str) -> None:
     serve(site, TEXTS | {"dev": content})
     with pytest.raises(WorkError) as caught:
         fetch([], tmp_path, base_url=site.base_url, sources=SMALL)
@@ -282,7 +282,7 @@ def test_what_is_no_corpus_is_refused(site: Site, tmp_path: Path, content: bytes
     assert "dev.tsv.gz" not in files_in(tmp_path / "small")
 
 
-def test_the_second_copy_is_taken_when_the_first_is_gone_or_wrong(site: Site, tmp_path: Path) -> None:
+def test_second_copy_is_the_fallback(site: Site, tmp_path: Path) -> None:
     sources = {"small": pinned(TEXTS, FIRST, SECOND)}
     serve(site, {"train": TEXTS["train"], "dev": text_of("dev", 4)})
     serve(site, TEXTS, SECOND)
@@ -294,8 +294,8 @@ def test_the_second_copy_is_taken_when_the_first_is_gone_or_wrong(site: Site, tm
     ]
 
 
-def test_a_refused_connection_stops_at_the_first_file(tmp_path: Path) -> None:
-    with socket.socket() as held:  # bound but not listening: nobody else can take the port meanwhile
+def test_refused_connection_stops_the_fetch(tmp_path: Path) -> None:
+    with socket.socket() as held:  # bound but not listening: no other process can take the port
         held.bind(("127.0.0.1", 0))
         base_url = f"http://127.0.0.1:{held.getsockname()[1]}"
         with pytest.raises(WorkError) as caught:
@@ -307,12 +307,12 @@ def test_a_refused_connection_stops_at_the_first_file(tmp_path: Path) -> None:
     assert message.count("\n") == 1
 
 
-def test_progress_names_the_file_and_counts_to_its_end(site: Site, tmp_path: Path) -> None:
+def test_progress_is_reported(site: Site, tmp_path: Path) -> None:
     serve(site, {"train": LARGE_TEXT})
-    heard: list[tuple[str, int, int | None]] = []
-    fetch([], tmp_path, base_url=site.base_url, sources=LARGE, progress=lambda *report: heard.append(report))
-    assert {(label, total) for label, _, total in heard} == {("large/train", len(LARGE_TEXT))}
-    here = [bytes_here for _, bytes_here, _ in heard]
+    reports: list[tuple[str, int, int | None]] = []
+    fetch([], tmp_path, base_url=site.base_url, sources=LARGE, progress=lambda *report: reports.append(report))
+    assert {(label, total) for label, _, total in reports} == {("large/train", len(LARGE_TEXT))}
+    here = [bytes_here for _, bytes_here, _ in reports]
     assert here == sorted(here)
     assert (here[0], here[-1]) == (0, len(LARGE_TEXT))
     assert len(here) > 2
@@ -331,7 +331,7 @@ def test_a_file_of_ones_own_is_never_replaced(site: Site, tmp_path: Path, mine: 
     assert files_in(tmp_path / "small") == ["dev.tsv.gz", "test.tsv.gz", "train.tsv.gz"]
 
 
-def test_right_counts_suffice_only_where_the_source_says_so(site: Site, tmp_path: Path) -> None:
+def test_counts_suffice_only_where_declared(site: Site, tmp_path: Path) -> None:
     renamed = {split: text.replace(b"BRCA1", b"TP53") for split, text in TEXTS.items()}
     serve(site, renamed)
     sources = {"small": replace(SMALL["small"], counts_suffice=True)}
@@ -347,7 +347,7 @@ def test_right_counts_suffice_only_where_the_source_says_so(site: Site, tmp_path
         fetch([], tmp_path, base_url=site.base_url, sources=sources)
 
 
-def test_unknown_corpora_are_named_with_the_nearest_before_anything_is_done(tmp_path: Path) -> None:
+def test_unknown_corpora_get_suggestions(tmp_path: Path) -> None:
     with pytest.raises(InputError) as caught:
         fetch(["ncbi-diseases", "s800", "linneaus"], tmp_path / "data")
     assert [problem.fix for problem in caught.value.problems] == [
@@ -379,7 +379,7 @@ def test_a_target_that_is_read_only_is_refused(tmp_path: Path) -> None:
         fetch(["s800"], tmp_path)
 
 
-def test_a_file_where_a_corpus_folder_should_be_is_named(site: Site, tmp_path: Path) -> None:
+def test_file_instead_of_a_corpus_folder(site: Site, tmp_path: Path) -> None:
     (tmp_path / "small").write_text("mine")
     with pytest.raises(WorkError, match=r"small: File exists"):
         fetch([], tmp_path, base_url=site.base_url, sources=SMALL)
@@ -398,7 +398,7 @@ CHEMDNER_SHORT = {"train": 6, "dev": 6, "test": 2}  # words that the shared conv
 
 @pytest.mark.slow
 @pytest.mark.data
-def test_the_real_corpora_come_through_a_fetch_unchanged(site: Site, real_data: Path, tmp_path: Path) -> None:
+def test_real_corpora_are_fetched_unchanged(site: Site, real_data: Path, tmp_path: Path) -> None:
     real = {
         (name, split): gzip.decompress((real_data / name / f"{split}.tsv.gz").read_bytes())
         for name, source in SOURCES.items()

@@ -1,4 +1,4 @@
-"""A model as Flair's file: plain Flair, in a process without munchray, gives the same tags and the same loss."""
+"""Exported Flair files: plain Flair, in a process without munchray, gives the same tags and loss."""
 
 import numpy as np
 import pytest
@@ -53,7 +53,7 @@ def odd_model(folder):
     return Model(tagger, embedders, "m")
 
 
-def test_plain_flair_gives_the_same_tags_spans_and_loss_on_a_whole_test_split(small_model, tmp_path):
+def test_plain_flair_predicts_the_same(small_model, tmp_path):
     from munchray.models.flair_file import write_flair_file
 
     split = [s for s in load_split(small_model.data.sources[small_model.job.main], "test") if s.tokens]
@@ -78,7 +78,7 @@ def test_plain_flair_gives_the_same_tags_spans_and_loss_on_a_whole_test_split(sm
     assert {tag for row in tags for tag in row} == set(odd.tagger.tag_sets["m"])
 
 
-def test_what_flair_cannot_hold_or_would_overwrite_is_refused(tmp_path):
+def test_unsupported_exports_are_refused(tmp_path):
     from munchray.models.flair_file import write_flair_file
 
     model = odd_model(tmp_path)

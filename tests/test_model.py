@@ -45,14 +45,14 @@ def decoded_in_the_trial(small_model, split):
 
 
 @pytest.mark.parametrize("split", ["train", "dev"])
-def test_an_exported_model_tags_every_sentence_as_its_trial_did(small_model, split):
+def test_exported_model_tags_as_its_trial(small_model, split):
     sentences = small_model.data.load(small_model.job.main, split)
     tags = Model.load(small_model.folder).tag([sentence.tokens for sentence in sentences])
     assert tags == list(decoded_in_the_trial(small_model, split))
     assert sum("B-Disease" in row for row in tags) > len(tags) / 4  # it finds something, so equality says something
 
 
-def test_the_spans_that_are_found_are_those_that_are_tagged_and_each_has_a_probability(small_model):
+def test_spans_are_those_of_the_tags(small_model):
     sentences = [s.tokens for s in load_split(small_model.data.sources[small_model.job.main], "test", 80)]
     model = Model.load(small_model.folder)
     found = list(model.iter_spans(map(from_tokens, sentences)))
@@ -104,7 +104,7 @@ def test_line_breaks_in_a_paragraph_are_spaces(small_model, lines):
 
 
 @pytest.mark.parametrize("split", ["dev", "test"])
-def test_scores_are_those_of_seqeval(small_model, tmp_path, split):
+def test_scores_equal_seqeval(small_model, tmp_path, split):
     model = Model.load(small_model.folder)
     sentences = load_split(small_model.data.sources[small_model.job.main], split)
     gold, found = [list(s.tags) for s in sentences], model.tag([s.tokens for s in sentences])
@@ -129,7 +129,7 @@ def test_a_corpus_with_unknown_types_is_not_scored(small_model):
         Model.load(small_model.folder).score("sample-gene-1")
 
 
-def test_tags_do_not_depend_on_order_or_on_the_size_of_a_batch(small_model, monkeypatch):
+def test_tags_do_not_depend_on_batching(small_model, monkeypatch):
     sentences = [s.tokens for s in load_split(small_model.data.sources[small_model.job.main], "test", 80)]
     model = Model.load(small_model.folder)
     expected = dict(zip(sentences, model.tag(sentences), strict=True))
@@ -141,13 +141,13 @@ def test_tags_do_not_depend_on_order_or_on_the_size_of_a_batch(small_model, monk
     assert model.tag(sentences) == [expected[sentence] for sentence in sentences]
 
 
-def test_a_very_long_sentence_is_tagged_beside_short_ones(small_model):
+def test_very_long_sentence(small_model):
     lengths = [10_000, *[3] * 100]
     tags = Model.load(small_model.folder).tag([["fever"] * length for length in lengths])
     assert [len(row) for row in tags] == lengths
 
 
-def test_batches_hold_all_sentences_and_bounded_padding():
+def test_batches_by_length_bound_padding():
     lengths = [5, 1, 4000, 9000, 7, *range(1, 200)]
     batches = list(batches_by_length(lengths, 4096, 32))
     assert sorted(index for batch in batches for index in batch) == list(range(len(lengths)))
@@ -157,7 +157,7 @@ def test_batches_hold_all_sentences_and_bounded_padding():
         assert len(batch) <= 32
 
 
-def test_the_folder_holds_only_safetensors_and_json(small_model):
+def test_folder_has_no_pickle(small_model):
     files = [path for path in small_model.folder.rglob("*") if path.is_file()]
     assert {path.suffix for path in files} == {".safetensors", ".json"}
     for path in files:
@@ -193,7 +193,7 @@ def test_a_damaged_file_is_named(copy, file, damage, message):
         Model.load(copy)
 
 
-def test_a_model_without_all_of_its_embeddings_is_refused(copy, small_model):
+def test_missing_embeddings_are_refused(copy, small_model):
     shutil.rmtree(copy / "embeddings" / "1")
     with pytest.raises(InputError, match="embeddings give 24 features per token; expected 40"):
         Model.load(copy)
@@ -201,12 +201,12 @@ def test_a_model_without_all_of_its_embeddings_is_refused(copy, small_model):
         Model.load(small_model.trial / "model")
 
 
-def test_a_stray_file_beside_the_embeddings_does_no_harm(copy):
+def test_stray_files_are_ignored(copy):
     (copy / "embeddings" / ".DS_Store").write_text("")
     assert Model.load(copy).main == "sample-disease-1"
 
 
-def test_an_older_export_is_replaced_and_nothing_else_is(small_model, copy, tmp_path):
+def test_only_exports_are_replaced(small_model, copy, tmp_path):
     embedders = open_embedders(small_model.job, lambda line: None)
     trained = TrainedModel("trial", small_model.trial / "model", embedders, {"f1": 1})
     (copy / "old").write_text("")
@@ -226,7 +226,7 @@ def test_an_older_export_is_replaced_and_nothing_else_is(small_model, copy, tmp_
     assert sorted(path.name for path in tmp_path.iterdir()) == ["copy", "empty", "file", "thesis"]
 
 
-def test_an_export_that_fails_leaves_the_older_one_whole(small_model, copy):
+def test_failed_export_keeps_the_old_one(small_model, copy):
     class Broken:
         width, fingerprint = 3, "broken"
 

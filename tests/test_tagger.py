@@ -25,13 +25,13 @@ def batch(seed=0):
     return torch.randn(sum(LENGTHS), 4), torch.ones(sum(LENGTHS), dtype=torch.long)
 
 
-def test_representations_are_those_of_a_packed_bidirectional_lstm_over_reprojected_features():
+def test_encoding_equals_torch_modules():
     tagger, (features, _) = make(), batch()
     hidden, _ = tagger.lstm(PackedSequence(tagger.reproject(features), torch.tensor(PACKING.sizes)))
     torch.testing.assert_close(tagger.encode(features, PACKING), hidden.data)
 
 
-def test_a_mixed_batch_scores_each_sentence_by_its_own_head():
+def test_mixed_batches_use_the_right_heads():
     tagger, (features, tags) = make(), batch()
     mixed = tagger.losses(features, PACKING, tags, ["main", "other", "main"])
     by_main = tagger.losses(features, PACKING, tags, ["main"] * 3)
@@ -41,13 +41,13 @@ def test_a_mixed_batch_scores_each_sentence_by_its_own_head():
     assert all(p.grad is None or p.grad.abs().sum() == 0 for p in tagger.heads["main"].parameters())
 
 
-def test_weights_depend_on_the_seed_and_not_on_which_other_heads_there_are():
+def test_initial_weights_do_not_depend_on_other_heads():
     both, alone = make(), make(tag_sets={"main": TAGS["main"]})
     assert all(torch.equal(value, both.state_dict()[name]) for name, value in alone.state_dict().items())
     assert not torch.equal(make(seed=2).reproject.weight, alone.reproject.weight)
 
 
-def test_dropout_zeroes_whole_words_and_whole_features_only_in_training():
+def test_dropout_zeroes_whole_words_and_features():
     torch.manual_seed(0)
     packing, ones = PackedBatch([9] * 200), torch.ones(1800, 4)
     words = word_dropout(ones, 0.5, True)
@@ -67,7 +67,7 @@ def test_a_tagger_drops_only_in_training():
     assert not torch.equal(tagger.train().encode(features, PACKING), hidden)
 
 
-def test_reduced_precision_changes_losses_a_little_and_decoding_not_at_all():
+def test_bfloat16_changes_losses_but_not_decoding():
     exact, reduced = make(), Tagger(4, TAGS, hidden_size=3, word_dropout=0.0, locked_dropout=0.0, precision="bfloat16")
     reduced.load_state_dict(exact.state_dict())
     features, tags = batch()
@@ -79,7 +79,7 @@ def test_reduced_precision_changes_losses_a_little_and_decoding_not_at_all():
     assert torch.equal(exact.encode(features, PACKING), reduced.encode(features, PACKING))
 
 
-def test_decoding_gives_a_tag_of_the_corpus_for_every_token():
+def test_decoding_uses_the_tags_of_the_corpus():
     tagger, (features, _) = make().eval(), batch()
     paths = tagger.decode(features, PACKING, "other")
     assert [len(path) for path in paths] == LENGTHS

@@ -40,7 +40,7 @@ def well_formed_iob2(length):
 
 
 @pytest.mark.parametrize("length", range(5))
-def test_spans_equal_seqeval_on_every_sequence_however_ill_formed(length):
+def test_spans_equal_seqeval_on_every_short_sequence(length):
     for tags in product(TWO_TYPES, repeat=length):
         assert spans_of(tags) == judged(tags), tags
 
@@ -63,25 +63,25 @@ def test_iob2_survives_iobes_and_spans(length):
 
 @settings(deadline=None)
 @given(st.lists(st.sampled_from(TWO_TYPES), max_size=20))
-def test_any_model_output_becomes_well_formed_iob2(tags):
+def test_any_tags_become_valid_iob2(tags):
     iob2 = iobes_to_iob2(tags)
     assert len(iob2) == len(tags)
     assert not any(violation("iob2", *pair) for pair in transitions(iob2))
     assert spans_of(iob2) == spans_of(tags)
 
 
-def test_single_tokens_and_last_tokens_are_marked_in_iobes():
+def test_iobes_of_an_example():
     assert iob2_to_iobes(["B-X", "I-X", "I-X", "B-X", "O", "B-Y"]) == ["B-X", "I-X", "E-X", "S-X", "O", "S-Y"]
 
 
-def test_tag_sets_begin_with_o_and_are_sorted_by_type():
+def test_tag_sets_are_sorted():
     assert tag_set(["Y", "X", "Y"], "iobes") == ["O", "B-X", "I-X", "E-X", "S-X", "B-Y", "I-Y", "E-Y", "S-Y"]
     assert tag_set(["X"], "iob2") == ["O", "B-X", "I-X"]
 
 
 @settings(deadline=None)
 @given(st.lists(st.tuples(st.sampled_from("XY"), st.integers(1, 3), st.booleans()), max_size=8))
-def test_what_a_scheme_writes_is_well_formed_in_it_and_recognised(entities):
+def test_schemes_are_detected_and_valid(entities):
     """Entities written by the definition of each scheme; the boolean puts an O before the entity."""
     iob1, iob2, iobes = [], [], []
     for kind, length, apart in entities:

@@ -1,4 +1,4 @@
-"""Text to tokens with offsets, columns to tokens, tags to columns, JSON and colours."""
+"""Tokenisation with offsets, and output as columns, JSON and coloured text."""
 
 import io
 import json
@@ -30,11 +30,11 @@ def sentences(*lines):
         ("東京 𐐀𐐁", ["東京", "𐐀𐐁"]),
     ],
 )
-def test_tokens_are_runs_of_letters_and_digits_or_single_marks(line, words):
+def test_tokenization(line, words):
     assert sentences(line) == [words]
 
 
-def test_a_line_may_hold_several_sentences_and_never_continues_one():
+def test_sentences_end_with_the_line():
     assert sentences("It is A. It is B.", "", "no stop", "here") == [
         ["It", "is", "A", "."],
         ["It", "is", "B", "."],
@@ -44,7 +44,7 @@ def test_a_line_may_hold_several_sentences_and_never_continues_one():
 
 
 @given(st.text())
-def test_no_character_of_a_text_is_lost_and_every_offset_points_at_its_token(line):
+def test_tokens_cover_the_text(line):
     found = list(text.tokenize_lines([line]))
     for sentence in found:
         assert all(sentence.text[token.start : token.stop] == token.text for token in sentence.tokens)
@@ -72,7 +72,7 @@ def test_tagged_columns_are_read_back_as_a_corpus(tmp_path_factory, rows):
         assert [list(sentence.tags) for sentence in again] == tags
 
 
-def test_json_offsets_point_at_the_spans_in_any_script():
+def test_json_offsets_in_any_script():
     (sentence,) = text.tokenize_lines(["Die Krankheit 鎌状赤血球症 (β⁰-Thalassämie 𐐀)"])
     index = {word: position for position, word in enumerate(sentence.words)}
     spans = [(index[word], index[word] + 1, kind) for word, kind in (("鎌状赤血球症", "D"), ("β⁰", "D"), ("𐐀", "G"))]
@@ -85,7 +85,7 @@ def test_json_offsets_point_at_the_spans_in_any_script():
     assert {span["probability"] for span in found["spans"]} == {0.9877}
 
 
-def test_spans_keep_the_text_and_each_type_has_its_own_colour():
+def test_markup_keeps_text_and_colours_types():
     types = []
     (first, second) = text.tokenize_lines(["cystic fibrosis and CFTR", "CFTR"])
     spans = [Span(0, 15, "D", "cystic fibrosis", 0.991), Span(20, 24, "G", "CFTR", 0.5)]
@@ -106,7 +106,7 @@ def test_a_line_without_a_token_is_refused():
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"])))
-def test_sentences_of_a_document_lie_where_they_are_said_to_and_none_is_lost(document):
+def test_document_offsets_are_right(document):
     found = list(text.tokenize_document(document))
     end = 0
     for sentence in found:
@@ -124,13 +124,13 @@ def test_a_paragraph_is_its_line_with_other_spaces(paragraph):
     assert all(paragraph[s.offset : s.offset + len(s.text)] == s.text for s in found)
 
 
-def test_a_sentence_of_a_paragraph_continues_over_line_breaks():
+def test_paragraph_sentences_span_lines():
     (sentence,) = text.tokenize_paragraph("cystic\r\nfibrosis\n")
     assert sentence.words == ["cystic", "fibrosis"]
     assert text.character_spans(sentence, [((0, 2, "D"), 1.0)]) == [Span(0, 16, "D", "cystic\r\nfibrosis", 1.0)]
 
 
-def test_offsets_count_from_the_beginning_of_the_document():
+def test_offsets_count_from_the_document_start():
     document = "\n It is A. It is B.\r\n\nIt is B."
     _, second, third = text.tokenize_document(document)
     assert (second.offset, third.offset) == (document.index("It is B"), document.rindex("It is B"))
