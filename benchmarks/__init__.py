@@ -1,1 +1,1 @@
-"""Side-by-side measurements, one command each: `python -m benchmarks.NAME` in the root of a checkout."""
+"""Benchmarks, one command each: `python -m benchmarks.NAME` in the root of a checkout."""

@@ -1,6 +1,6 @@
-"""How much of a core's own matrix-product rate a training step reaches.
+"""The share of a core's peak matrix-product rate that a training step reaches.
 
-Operations a token, a multiplication and an addition counted as two; D inputs, H units each way, T tags:
+Operations per token, a multiplication and an addition counted as two; D inputs, H units each way, T tags:
 
     reprojection         2 D D
     LSTM, input side     2 (2 D 4H)     both directions
@@ -9,8 +9,8 @@ Operations a token, a multiplication and an addition counted as two; D inputs, H
 
 The backward pass takes as many again for the gradients of the weights and as many for those of the layer's input,
 which the reprojection does not need: the features are frozen. The CRF, dropout, activations, clipping and the update
-are not counted; they take time and are no matrix products. The rate to compare with is the best of some products of
-square matrices and of the step's own shapes, by torch's own choice and by oneDNN, measured in the same rounds.
+are not counted: they are no matrix products, but their time is. The peak rate is the best over some square matrices
+and the shapes of the step, by torch's default library and by oneDNN, measured in the same rounds.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from benchmarks import bench, workload
 from munchray.tagging import matmul
 from munchray.training.machine import use_threads
 
-PRODUCT_SECONDS = 0.15  # of each shape, each round
-TOP = 25  # operators of a profile
+PRODUCT_SECONDS = 0.15  # per shape and round
+TOP = 25  # operators in a profile
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
@@ -37,15 +37,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, print and write."""
     parser = bench.parser("arithmetic", __doc__)
     workload.add_sizes(parser, sentences=600, inputs=(104, 612, 1000), batch=(32,))
-    parser.add_argument("--updates", type=bench.positive, default=12, help="a round (default: 12)")
+    parser.add_argument("--updates", type=bench.positive, default=12, help="per round (default: 12)")
     parser.add_argument("--profile", action="store_true", help="print where the time of a step goes, measure nothing")
     options = parser.parse_args(arguments)
     use_threads(1)
-    report = bench.Report("arithmetic", "arithmetic of a training step on one core", options.json, arguments)
+    results = bench.Results("arithmetic", "arithmetic of a training step on one core", options.json, arguments)
     texts = workload.sentences("train", options.sentences)
-    with TemporaryDirectory() as place:
+    with TemporaryDirectory() as temporary:
         corpora = [
-            workload.trial_data({"train": texts}, workload.Vectors(width), Path(place), "iobes")
+            workload.trial_data({"train": texts}, workload.Vectors(width), Path(temporary), "iobes")
             for width in options.inputs
         ]
         for precision in workload.precisions():
@@ -55,19 +55,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 if options.profile:
                     show_profiles(steps)
                 else:
-                    measure(report, steps, options.rounds)
+                    measure(results, steps, options.rounds)
     if not options.profile:
-        report.note(workload.described(texts, "train"))
-        report.note(
+        results.note(workload.described(texts, "train"))
+        results.note(
             "percent: of the rate of the matrix product. What is counted: python -m benchmarks.arithmetic --help"
         )
         if "bfloat16" not in workload.precisions():
-            report.note(workload.NO_BFLOAT16)
-        report.publish()
+            results.note(workload.NO_BFLOAT16)
+        results.publish()
 
 
-def measure(report: bench.Report, steps: Sequence[workload.Training], rounds: int) -> None:
-    """Rows for the product and for the steps, which differ in their inputs only."""
+def measure(results: bench.Results, steps: Sequence[workload.Training], rounds: int) -> None:
+    """Add rows for the peak rate and for steps that differ in their inputs only."""
     settings = steps[0].settings
     contenders = {str(inputs_of(step)): step.tokens_per_second for step in steps}
     shapes = product_shapes(list(map(inputs_of, steps)), settings.hidden_size, 25 * settings.batch_size)
@@ -75,22 +75,22 @@ def measure(report: bench.Report, steps: Sequence[workload.Training], rounds: in
     measured = bench.interleaved(contenders, rounds, settings.precision)
     product = measured["product"]
     case = {"precision": settings.precision, "batch": settings.batch_size}
-    report.add(**case, work="matrix product", **{"GFLOP/s": product})
+    results.add(**case, work="matrix product", **{"GFLOP/s": product})
     for step in steps:
-        operations = operations_a_token(inputs_of(step), settings.hidden_size, len(step.data.tag_sets[workload.MAIN]))
+        operations = operations_per_token(inputs_of(step), settings.hidden_size, len(step.data.tag_sets[workload.MAIN]))
         speed = measured[str(inputs_of(step))]
         rate = speed.times(operations / 1e9)
         cells = {"GFLOP/s": rate, "percent": rate.over(product).times(100), "tokens/s": speed}
-        report.add(**case, work=f"step, {inputs_of(step)} inputs", **cells, **{"MFLOP a token": operations / 1e6})
+        results.add(**case, work=f"step, {inputs_of(step)} inputs", **cells, **{"MFLOP per token": operations / 1e6})
 
 
 def inputs_of(step: workload.Training) -> int:
-    """Numbers a token has in its features."""
+    """Features per token."""
     return step.data.train[workload.MAIN].features.width
 
 
-def operations_a_token(inputs: int, units: int, tags: int) -> int:
-    """Of a training step, by the formula above."""
+def operations_per_token(inputs: int, units: int, tags: int) -> int:
+    """Floating-point operations per token of a training step, by the formula above."""
     reprojection = 2 * inputs * inputs
     lstm = 2 * (2 * inputs * 4 * units) + 2 * (2 * units * 4 * units)
     head = 2 * (2 * units) * tags
@@ -98,12 +98,12 @@ def operations_a_token(inputs: int, units: int, tags: int) -> int:
 
 
 def product_shapes(widths: Sequence[int], units: int, tokens: int) -> list[tuple[int, int, int]]:
-    """(rows, inner, columns) of what is multiplied: large squares, and the input side of the LSTM."""
+    """(rows, inner, columns) of products to measure: large squares, and the input side of the LSTM."""
     return [(1024, 1024, 1024), (512, 512, 512), *((tokens, width, 4 * units) for width in widths)]
 
 
 def product_rate(shapes: Sequence[tuple[int, int, int]], dtype: torch.dtype) -> float:
-    """GFLOP/s of the best of the shapes by the better library."""
+    """GFLOP/s of the fastest shape by the faster library."""
     ways = (torch.mm, matmul.product_by_onednn) if matmul.HAS_ONEDNN else (torch.mm,)
     pairs = [(torch.randn(n, k).to(dtype), torch.randn(k, m).to(dtype)) for n, k, m in shapes]
     return max(_rate(multiply, *pair) for multiply in ways for pair in pairs)
@@ -119,7 +119,7 @@ def _rate(multiply: Callable[[Tensor, Tensor], Tensor], left: Tensor, right: Ten
 
 
 def show_profiles(steps: Sequence[workload.Training]) -> None:
-    """The operators that take most of the time of some updates."""
+    """Print the operators that take most of the time of a step."""
     for step in steps:
         step.epoch()  # warms up
         with profile(activities=[ProfilerActivity.CPU]) as profiler:

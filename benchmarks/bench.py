@@ -1,4 +1,4 @@
-"""What all benchmarks share: rounds that take turns, the machine's description, a table and a JSON file."""
+"""Shared by all benchmarks: interleaved rounds, description of the machine, results as a table and as JSON."""
 
 from __future__ import annotations
 
@@ -24,31 +24,31 @@ from rich.table import Table
 from munchray.files import write_json
 
 FOLDER = Path(__file__).parent
-FLAGS = ("avx", "amx", "fma", "f16c", "asimd", "sve")  # what the names of vector instructions begin with
+FLAGS = ("avx", "amx", "fma", "f16c", "asimd", "sve")  # prefixes of the flags of vector instructions
 LIBRARIES = ("torch", "flair", "numpy")
 WIDTH = 120  # of a table that goes to a file
 
 Contender = Callable[[], float]
-"""One run of what is measured; returns tokens/s, seconds or whatever is compared."""
+"""Runs one round of one side of a comparison; returns the measured value, such as tokens/s or seconds."""
 
 
 @dataclass(frozen=True)
 class Measured:
-    """What one contender reached, a value a round."""
+    """The values of one contender, one per round."""
 
     values: tuple[float, ...]
 
     @property
     def median(self) -> float:
-        """The middle value."""
+        """The median of the rounds."""
         return statistics.median(self.values)
 
     def over(self, other: Measured) -> Measured:
-        """The ratio of each round: what ran side by side had the machine in the same mood."""
+        """Ratios by round: both sides of a round ran under the same load of the machine."""
         return Measured(tuple(mine / theirs for mine, theirs in zip(self.values, other.values, strict=True)))
 
     def times(self, factor: float) -> Measured:
-        """The same in another unit."""
+        """The values times a factor, for another unit."""
         return Measured(tuple(factor * value for value in self.values))
 
     def as_json(self) -> dict[str, Any]:
@@ -67,9 +67,9 @@ class Measured:
 
 
 def interleaved(contenders: Mapping[str, Contender], rounds: int, what: str = "rounds") -> dict[str, Measured]:
-    """Every contender once a round, in turn; a first round warms up and is not counted.
+    """Run every contender once per round; a first round warms up and is not counted.
 
-    The order is turned round every time, so that nobody always runs after the same other.
+    The order is reversed every round, so that no contender always runs after the same other.
     """
     names = list(contenders)
     values: dict[str, list[float]] = {name: [] for name in names}
@@ -82,7 +82,7 @@ def interleaved(contenders: Mapping[str, Contender], rounds: int, what: str = "r
 
 
 def parser(name: str, doc: str | None) -> argparse.ArgumentParser:
-    """The options that every benchmark has: ``--rounds`` and ``--json``."""
+    """A parser with the options of every benchmark: ``--rounds`` and ``--json``."""
     made = argparse.ArgumentParser(
         prog=f"python -m benchmarks.{name}", description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -94,24 +94,24 @@ def parser(name: str, doc: str | None) -> argparse.ArgumentParser:
 
 
 def positive(text: str) -> int:
-    """A whole number above zero, for options.
+    """Parse a positive integer option.
 
     Raises:
-        argparse.ArgumentTypeError: it is none.
+        argparse.ArgumentTypeError: it is not one.
     """
     if not text.isdecimal() or int(text) == 0:
         raise argparse.ArgumentTypeError(f"found '{text}', expected a whole number from 1 on")
     return int(text)
 
 
-class Report:
-    """The rows of one benchmark, shown as a table and written as JSON.
+class Results:
+    """The rows of one benchmark, printed as a table and written as JSON.
 
     Args:
         name: of the benchmark.
-        title: what the numbers of the table are.
+        title: of the table.
         path: the JSON file.
-        arguments: of the command line, which is written down.
+        arguments: of the command line, for the JSON file.
     """
 
     def __init__(self, name: str, title: str, path: Path, arguments: Sequence[str] | None = None) -> None:
@@ -124,16 +124,16 @@ class Report:
         self._notes: list[str] = []
 
     def add(self, **cells: Any) -> None:
-        """A row: text, numbers and `Measured` values by the names of their columns."""
+        """Add a row: text, numbers and `Measured` values by column name."""
         self._rows.append(cells)
 
     def compare(self, case: Mapping[str, Any], measured: Mapping[str, Measured], unit: str, against: str) -> None:
-        """A row a contender, with its ratio to the contender ``against``."""
+        """Add a row per contender, with its ratio to the contender ``against``."""
         for name, values in measured.items():
             self.add(**case, contender=name, **{unit: values, f"ratio to {against}": values.over(measured[against])})
 
     def note(self, text: str) -> None:
-        """A sentence under the table."""
+        """Add a sentence below the table."""
         self._notes.append(text)
 
     def publish(self) -> None:
@@ -145,14 +145,14 @@ class Report:
             console.print(note, highlight=False)
 
     def as_json(self) -> dict[str, Any]:
-        """What the file holds."""
+        """The content of the file."""
         return {
             "benchmark": self._name,
             "title": self.title,
             "command": self._command,
             "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
             "machine": machine(),
-            "rows": [{name: _plain(cell) for name, cell in row.items()} for row in self._rows],
+            "rows": [{name: _jsonable(cell) for name, cell in row.items()} for row in self._rows],
             "notes": self._notes,
         }
 
@@ -162,12 +162,12 @@ class Report:
         for name in columns:
             table.add_column(name, justify="left" if any(isinstance(r.get(name), str) for r in self._rows) else "right")
         for row in self._rows:
-            table.add_row(*(_shown(row.get(name, "")) for name in columns))
+            table.add_row(*(_formatted(row.get(name, "")) for name in columns))
         return table
 
 
 def machine() -> dict[str, Any]:
-    """What the numbers depend on: the processor, the versions, the threads of this process."""
+    """Description of the machine: processor, versions, threads of this process."""
     information = _cpu_information()
     flags = information.get("flags", information.get("Features", "")).split()
     return {
@@ -185,19 +185,19 @@ def machine() -> dict[str, Any]:
 
 
 def has_bfloat16() -> bool:
-    """Whether this CPU multiplies bfloat16 matrices itself."""
+    """Whether this CPU has instructions for bfloat16 matrix products."""
     return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 def commit() -> str:
-    """The commit of this checkout, ``-dirty`` if files differ from it; ``unknown`` outside of a checkout."""
+    """The commit of this checkout, with ``-dirty`` if files were modified; ``unknown`` outside of a checkout."""
     command = ["git", "describe", "--always", "--dirty", "--exclude=*"]
     done = subprocess.run(command, cwd=FOLDER, capture_output=True, text=True, check=False)
     return done.stdout.strip() or "unknown"
 
 
 def _cpu_information() -> dict[str, str]:
-    """The lines of Linux's description of the first core; nothing on other systems."""
+    """The entries of /proc/cpuinfo for the first core; empty on other systems than Linux."""
     path = Path("/proc/cpuinfo")
     lines = path.read_text(encoding="utf-8").split("\n\n")[0].splitlines() if path.exists() else []
     return {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
@@ -207,9 +207,9 @@ def _number(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
-def _plain(cell: Any) -> Any:
+def _jsonable(cell: Any) -> Any:
     return cell.as_json() if isinstance(cell, Measured) else cell
 
 
-def _shown(cell: Any) -> str:
+def _formatted(cell: Any) -> str:
     return _number(cell) if isinstance(cell, float) else f"{cell:,}" if isinstance(cell, int) else str(cell)

@@ -1,7 +1,7 @@
 """Decoding and scoring a dev split: our `score` and Flair's `evaluate`, and their share of an epoch's time.
 
-Both taggers have trained an epoch before, since fresh weights find entities everywhere, and each further round trains
-one more. The vectors of the dev split are in the feature store and on Flair's tokens.
+Both taggers train an epoch before the first round, because untrained weights find entities everywhere, and one more in
+each further round. The vectors of the dev split are in the feature store and on Flair's tokens.
 """
 
 from __future__ import annotations
@@ -28,25 +28,25 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--dev", type=bench.positive, help="sentences to decode (default: the whole split)")
     options = parser.parse_args(arguments)
     use_threads(1)
-    report = bench.Report("decoding", "decoding and scoring a dev split on one core", options.json, arguments)
+    results = bench.Results("decoding", "decoding and scoring a dev split on one core", options.json, arguments)
     train, dev = workload.sentences("train"), workload.sentences("dev", options.dev)
     sizes = workload.tokens_of(dev), workload.tokens_of(train)
-    with TemporaryDirectory() as place:
+    with TemporaryDirectory() as temporary:
         for width in options.inputs:
             for batch in options.batch:
                 case = {"inputs": width, "batch": batch}
                 some = train[: options.sentences]
-                contenders = both(some, dev, Path(place), width=width, batch=batch, units=options.units)
-                add_rows(report, case, bench.interleaved(contenders, options.rounds, f"{width} inputs"), sizes)
-    report.note(workload.described(dev, "dev"))
-    report.note(f"share: of the time of an epoch on the whole train split ({sizes[1]:,} tokens) at the measured speed")
-    report.publish()
+                contenders = both(some, dev, Path(temporary), width=width, batch=batch, units=options.units)
+                add_rows(results, case, bench.interleaved(contenders, options.rounds, f"{width} inputs"), sizes)
+    results.note(workload.described(dev, "dev"))
+    results.note(f"share: of the time of an epoch on the whole train split ({sizes[1]:,} tokens) at the measured speed")
+    results.publish()
 
 
 def both(
     train: Sequence[Sentence], dev: Sequence[Sentence], folder: Path, *, width: int, batch: int, units: int
 ) -> dict[str, bench.Contender]:
-    """What each side does in a round: train, then score."""
+    """The contenders of a round: each side trains, then scores."""
     from benchmarks import flair_side  # many seconds
 
     vectors = workload.Vectors(width)
@@ -72,15 +72,15 @@ def scored(training: workload.Training, dev: Split) -> float:
 
 
 def add_rows(
-    report: bench.Report, case: Mapping[str, int], measured: Mapping[str, Measured], sizes: tuple[int, int]
+    results: bench.Results, case: Mapping[str, int], measured: Mapping[str, Measured], sizes: tuple[int, int]
 ) -> None:
-    """A row for each side; ``sizes`` are the tokens of the dev split and of the whole train split."""
+    """Add a row for each side; ``sizes`` are the tokens of the dev split and of the whole train split."""
     flair = measured[f"Flair {SCORES}"]
     for side in ("Flair", "munchray"):
         scores, trains = measured[f"{side} {SCORES}"], measured[f"{side} {TRAINS}"]
         share = trains.over(scores).times(100 * sizes[0] / sizes[1])
         cells = {"tokens/s": scores, "ratio to Flair": scores.over(flair), "percent of an epoch": share}
-        report.add(**case, contender=side, **cells)
+        results.add(**case, contender=side, **cells)
 
 
 if __name__ == "__main__":

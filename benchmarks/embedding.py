@@ -1,7 +1,7 @@
 """Embedding text once: building our feature store, and Flair embedding the same sentences batch by batch.
 
 Both read the same files: two character language models, and subword vectors where the folder has them. Ours writes
-float16 to the disk, Flair lets go of each batch. Opening the files is in neither time.
+float16 to the disk, Flair discards each batch. Opening the files is not timed.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 
 from benchmarks import bench, workload
 from munchray.features import store
-from munchray.features.sources import Sentences, parse_embedding, sources_of
+from munchray.features.sources import Sentences, embedding_sources, parse_embedding
 from munchray.storage.path import StoragePath
 from munchray.training.machine import use_threads
 
@@ -39,37 +39,37 @@ def main(arguments: Sequence[str] | None = None) -> None:
     from benchmarks import flair_side  # many seconds
 
     use_threads(1)
-    report = bench.Report("embedding", "embedding tokens/s on one core", options.json, arguments)
+    results = bench.Results("embedding", "embedding tokens/s on one core", options.json, arguments)
     texts = workload.sentences("train", options.sentences)
     tokens = [sentence.tokens for sentence in texts]
-    with TemporaryDirectory() as place:
+    with TemporaryDirectory() as temporary:
         for case, files in cases.items():
             flair = flair_side.Embedding(tokens, files)
-            contenders = {"Flair": flair.tokens_per_second, "munchray": ours(tokens, files, Path(place))}
+            contenders = {"Flair": flair.tokens_per_second, "munchray": ours(tokens, files, Path(temporary))}
             measured = bench.interleaved(contenders, options.rounds, case)
-            report.compare({"embeddings": case}, measured, "tokens/s", "Flair")
-    report.note(workload.described(texts, "train"))
-    report.publish()
+            results.compare({"embeddings": case}, measured, "tokens/s", "Flair")
+    results.note(workload.described(texts, "train"))
+    results.publish()
 
 
 def ours(tokens: Sentences, files: Sequence[Path], folder: Path) -> bench.Contender:
-    """Builds a fresh feature store every time."""
+    """A contender that builds a new feature store in every round."""
     entries = [str(path) if path.suffix == ".pt" else f"fasttext:{path}" for path in files]
     specs = [parse_embedding(entry, "--embeddings") for entry in entries]
-    sources = sources_of(specs, lambda: tokens, StoragePath.at(folder / "kept"), _hush)
+    sources = embedding_sources(specs, lambda: tokens, StoragePath.at(folder / "embedders"), _ignore)
     for source in sources:
         source.open()
 
     def tokens_per_second() -> float:
         with TemporaryDirectory(dir=folder) as fresh:
             started = time.perf_counter()
-            store.build(tokens, sources, StoragePath.at(fresh), _hush)
+            store.build(tokens, sources, StoragePath.at(fresh), _ignore)
             return sum(map(len, tokens)) / (time.perf_counter() - started)
 
     return tokens_per_second
 
 
-def _hush(line: str) -> None:
+def _ignore(line: str) -> None:
     pass
 
 

@@ -1,6 +1,6 @@
-"""Whether an exported Flair file and the exported folder of the same model agree, on every tag of a split.
+"""Compare an exported Flair file with the exported folder of the same model on every tag of a split.
 
-Flair runs in a process of its own that imports no munchray. Ours tags and scores a sentence at a time.
+Flair runs in a process of its own that does not import munchray. Ours tags and scores a sentence at a time.
 """
 
 from __future__ import annotations
@@ -17,12 +17,11 @@ import torch
 
 from benchmarks import bench
 from munchray.corpora.catalogue import find_corpus, load_split
-from munchray.corpora.tags import Span, iob2_to_iobes, spans_of, spans_to_iob2
-from munchray.models.bundle import Model
-from munchray.tagging.packed_batch import PackedBatch
+from munchray.corpora.tags import TokenSpan, iob2_to_iobes, spans_of, spans_to_iob2
+from munchray.models.model import Model
 from munchray.training.machine import use_threads
 
-Case = tuple[str, Sequence[Sequence[str]], Sequence[Sequence[Span]]]
+Case = tuple[str, Sequence[Sequence[str]], Sequence[Sequence[TokenSpan]]]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -36,10 +35,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     name, _, split = options.corpus.partition("/")
     sentences = [sentence for sentence in load_split(find_corpus(name, None), split) if sentence.tokens]
     words, gold = [list(s.tokens) for s in sentences], [spans_of(s.tags) for s in sentences]
-    tags, loss = own_answers(Model.load(options.model), words, gold)
-    ((flair_tags, spans, flair_loss),) = flairs_answers((str(options.flair_file.resolve()), words, gold))
-    report = bench.Report("exported", f"munchray and plain Flair on {options.corpus}", options.json, arguments)
-    report.add(
+    tags, loss = munchray_predictions(Model.load(options.model), words, gold)
+    ((flair_tags, spans, flair_loss),) = flair_predictions((str(options.flair_file.resolve()), words, gold))
+    results = bench.Results("exported", f"munchray and plain Flair on {options.corpus}", options.json, arguments)
+    results.add(
         **{
             "equal tags": f"{sum(map(equal, tags, flair_tags)):,} of {sum(map(len, tags)):,}",
             "sentences with equal spans": f"{equal(map(spans_of, tags), spans):,} of {len(words):,}",
@@ -48,24 +47,23 @@ def main(arguments: Sequence[str] | None = None) -> None:
             "Flair's loss": f"{flair_loss:.4f}",
         }
     )
-    report.publish()
+    results.publish()
 
 
 def equal(ours: Iterable[Any], theirs: Iterable[Any]) -> int:
-    """How many are."""
+    """The number of equal pairs."""
     return sum(a == b for a, b in zip(ours, theirs, strict=True))
 
 
-def own_answers(
-    model: Model, sentences: Sequence[Sequence[str]], gold: Sequence[Sequence[Span]]
+def munchray_predictions(
+    model: Model, sentences: Sequence[Sequence[str]], gold: Sequence[Sequence[TokenSpan]]
 ) -> tuple[list[list[str]], float]:
     """The tags of every token, in the scheme of the tagger, and the loss summed over the sentences."""
-    tagger, names = model._tagger, model._tagger.tag_sets[model.main]
+    tagger, names = model.tagger, model.tagger.tag_sets[model.main]
     is_iobes = any(name.startswith("E-") for name in names)
     tags, loss = [], 0.0
     for words, spans in zip(sentences, gold, strict=True):
-        packing = PackedBatch([len(words)])
-        features = model._features([words], packing)
+        features, packing = model.features([words])
         tags += tagger.decode(features, packing, model.main)
         row = spans_to_iob2(spans, len(words))
         ids = torch.tensor([names.index(tag) for tag in (iob2_to_iobes(row) if is_iobes else row)])
@@ -73,14 +71,14 @@ def own_answers(
     return tags, loss
 
 
-def flairs_answers(*cases: Case) -> list[tuple[list[list[str]], list[list[Span]], float]]:
+def flair_predictions(*cases: Case) -> list[tuple[list[list[str]], list[list[TokenSpan]], float]]:
     """Tags, spans and loss of each case (file, sentences, gold spans) by plain Flair."""
     with TemporaryDirectory() as folder:
-        asked, answered = Path(folder, "asked.json"), Path(folder, "answered.json")
-        asked.write_text(json.dumps(cases))
+        request, response = Path(folder, "request.json"), Path(folder, "response.json")
+        request.write_text(json.dumps(cases))
         script = Path(__file__).with_name("plain_flair.py")
-        subprocess.run([sys.executable, "-I", str(script), str(asked), str(answered)], check=True)
-        answers = json.loads(answered.read_text())
+        subprocess.run([sys.executable, "-I", str(script), str(request), str(response)], check=True)
+        answers = json.loads(response.read_text())
     return [(tags, [[(a, b, kind) for a, b, kind in own] for own in spans], loss) for tags, spans, loss in answers]
 
 

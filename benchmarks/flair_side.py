@@ -1,4 +1,4 @@
-"""Flair's side of the comparisons: its own tagger, trainer and embeddings (the only file here that imports flair)."""
+"""Flair's side of the comparisons: its tagger, trainer and embeddings. (flair)"""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ logging.getLogger("flair").setLevel(logging.WARNING)
 
 
 class Frozen(TokenEmbeddings):  # type: ignore[misc]
-    """The vectors of a workload, kept on the tokens as Flair keeps those of any static embedding."""
+    """The vectors of a workload as a static embedding of Flair, which stores them on the tokens."""
 
     def __init__(self, vectors: Vectors) -> None:
         super().__init__()
@@ -41,7 +41,7 @@ class Frozen(TokenEmbeddings):  # type: ignore[misc]
 
     @property
     def embedding_length(self) -> int:
-        """Numbers a token."""
+        """Features per token."""
         return self._vectors.width
 
     def _add_embeddings_internal(self, sentences: list[Sentence]) -> list[Sentence]:
@@ -53,7 +53,7 @@ class Frozen(TokenEmbeddings):  # type: ignore[misc]
 
 
 def with_labels(sentence: reader.Sentence) -> Sentence:
-    """A sentence of ours as Flair has it."""
+    """Convert a sentence to Flair's, with its entities as labels."""
     made = Sentence(list(sentence.tokens))
     for start, stop, kind in spans_of(sentence.tags):
         made[start:stop].add_label("ner", kind)
@@ -68,7 +68,7 @@ class Training:
     ) -> None:
         embeddings = Frozen(vectors)
         embeddings.embed(list(sentences))
-        # What is trained on is timed; dev and test must be there.
+        # Only training is timed, but Flair requires dev and test.
         splits = {"train": sentences, "dev": sentences[:2], "test": sentences[:2]}
         self._corpus = Corpus(
             **{name: FlairDatapointDataset(list(split)) for name, split in splits.items()}, sample_missing_splits=False
@@ -89,7 +89,7 @@ class Training:
         )
 
     def tokens_per_second(self) -> float:
-        """Train one more epoch: what Flair's trainer calls an epoch, without its evaluation."""
+        """Train one more epoch of Flair's trainer; its evaluation is not timed."""
         clock = _Clock()
         with _quiet():
             ModelTrainer(self._tagger, self._corpus).train(
@@ -107,7 +107,7 @@ class Training:
         return self._tokens / clock.seconds
 
     def evaluate(self, sentences: Sequence[Sentence]) -> float:
-        """Decode and score sentences that hold their vectors; tokens/s."""
+        """Decode and score embedded sentences; tokens/s."""
         started = time.perf_counter()
         with _quiet():
             self._tagger.evaluate(list(sentences), "ner", mini_batch_size=BATCH, embedding_storage_mode="cpu")
@@ -115,7 +115,7 @@ class Training:
 
 
 class _Clock(TrainerPlugin):  # type: ignore[misc]
-    """Takes the time of an epoch's training."""
+    """Measures the time of an epoch's training."""
 
     seconds = 0.0
 
@@ -129,14 +129,14 @@ class _Clock(TrainerPlugin):  # type: ignore[misc]
 
 
 class Embedding:
-    """Flair's embeddings of the same files, a batch of sentences at a time as its trainer asks for them."""
+    """Flair's embeddings of the same files, in batches as in its trainer."""
 
     def __init__(self, sentences: Sequence[Sequence[str]], files: Sequence[Path]) -> None:
         self._sentences = [Sentence(list(tokens)) for tokens in sentences]
-        self._embeddings = StackedEmbeddings([_opened(path) for path in files])
+        self._embeddings = StackedEmbeddings([_open(path) for path in files])
 
     def tokens_per_second(self) -> float:
-        """Embed everything once, and let go of each batch as a trainer does that keeps nothing."""
+        """Embed all sentences once, discarding each batch as the trainer does without storage."""
         started = time.perf_counter()
         for begin in range(0, len(self._sentences), BATCH):
             batch = self._sentences[begin : begin + BATCH]
@@ -148,11 +148,11 @@ class Embedding:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keeps Flair's progress bars and warnings out of the table."""
+    """Suppress Flair's progress bars and warnings."""
     with contextlib.redirect_stderr(io.StringIO()), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
 
 
-def _opened(path: Path) -> TokenEmbeddings:
+def _open(path: Path) -> TokenEmbeddings:
     return FlairEmbeddings(str(path)) if path.suffix == ".pt" else FastTextEmbeddings(str(path))

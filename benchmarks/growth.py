@@ -1,7 +1,7 @@
-"""How the speed of training changes as the work grows: more sentences, more tags, longer sentences.
+"""Training speed as the work grows: more sentences, more tags, longer sentences.
 
-The sentences are made up. Every case trains on about as many tokens a round, so only the kind of work differs; the
-longer the sentences, the fewer there are. Ratios are to the case in the middle.
+The sentences are synthetic. Every case trains on about as many tokens per round, so only the kind of work differs; the
+longer the sentences, the fewer they are. Ratios are to the base case.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from munchray.training.machine import use_threads
 
 
 class Case(NamedTuple):
-    """One kind of work; with IOB2, so many types have twice as many tags and one more."""
+    """The size of a corpus."""
 
     sentences: int
     types: int
@@ -25,7 +25,7 @@ class Case(NamedTuple):
 
     @property
     def tags(self) -> int:
-        """Of its tag set."""
+        """Size of its IOB2 tag set."""
         return 2 * self.types + 1
 
 
@@ -40,39 +40,37 @@ CASES = {
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, print and write."""
     parser = bench.parser("growth", __doc__)
-    parser.add_argument(
-        "--inputs", type=bench.positive, default=612, help="numbers a token has in its features (default: 612)"
-    )
-    parser.add_argument("--batch", type=bench.positive, default=32, help="sentences a batch (default: 32)")
+    parser.add_argument("--inputs", type=bench.positive, default=612, help="features per token (default: 612)")
+    parser.add_argument("--batch", type=bench.positive, default=32, help="sentences per batch (default: 32)")
     parser.add_argument("--units", type=bench.positive, default=256, help="of the LSTM each way (default: 256)")
     parser.add_argument(
-        "--tokens", type=bench.positive, default=10_000, help="a round and case, about (default: 10,000)"
+        "--tokens", type=bench.positive, default=10_000, help="per round and case, about (default: 10,000)"
     )
     options = parser.parse_args(arguments)
     use_threads(1)
-    report = bench.Report("growth", "training tokens/s on one core as the work grows", options.json, arguments)
+    results = bench.Results("growth", "training tokens/s on one core as the work grows", options.json, arguments)
     measured = measure(options)
     for growing, cases in CASES.items():
         for case in cases:
             size = {"sentences": case.sentences, "tags": case.tags, "mean length": case.mean_length}
             ratio = measured[case].over(measured[BASE])
-            report.add(growing=growing, **size, **{"tokens/s": measured[case], "ratio": ratio})
-    report.note(f"{options.inputs} inputs, batch {options.batch}, {options.units} units, batches at random, float32")
-    report.publish()
+            results.add(growing=growing, **size, **{"tokens/s": measured[case], "ratio": ratio})
+    results.note(f"{options.inputs} inputs, batch {options.batch}, {options.units} units, batches at random, float32")
+    results.publish()
 
 
 def measure(options: argparse.Namespace) -> dict[Case, bench.Measured]:
     """Tokens/s of each case."""
     cases = {str(case): case for several in CASES.values() for case in several}
     vectors = workload.Vectors(options.inputs)
-    with TemporaryDirectory() as place:
-        contenders = {name: training(case, vectors, Path(place), options) for name, case in cases.items()}
+    with TemporaryDirectory() as temporary:
+        contenders = {name: training(case, vectors, Path(temporary), options) for name, case in cases.items()}
         measured = bench.interleaved(contenders, options.rounds, "all cases")
     return {case: measured[name] for name, case in cases.items()}
 
 
 def training(case: Case, vectors: workload.Vectors, folder: Path, options: argparse.Namespace) -> bench.Contender:
-    """Trains on about ``--tokens`` tokens a round, from the beginning of an epoch."""
+    """A contender that trains on about ``--tokens`` tokens per round, from the start of an epoch."""
     texts = workload.invented(case.sentences, case.mean_length, case.types)
     data = workload.trial_data({"train": texts}, vectors, folder, "iob2")
     chosen = workload.settings(batch_size=options.batch, hidden_size=options.units, tag_scheme="iob2")

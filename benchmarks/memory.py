@@ -1,8 +1,8 @@
-"""Memory: what each further concurrent trial takes for itself, in a search and in a process without Ray.
+"""Private memory of each concurrent trial, in a search and in a process without Ray.
 
-A search of several trials at once is started with the command line, and its Ray workers are looked at from outside
-while they train. A process of our own takes the steps of a trial one by one, to show what takes how much; it is
-repeated with the imports of a Ray worker. The features are seeded vectors of words in a feature store of its own.
+A search of several concurrent trials is started by the command line, and its Ray workers are sampled from outside while
+they train. Another process takes the steps of a trial one by one, to attribute the memory; it is repeated with the
+imports of a Ray worker. The features are seeded word vectors in a feature store of their own.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from munchray.training.inputs import prepare
 
 REAL = ("ncbi-disease", "bc2gm", "jnlpba")
 GENERATED = ("sample-disease-1", "sample-disease-2", "sample-gene-1")
-LOOK_EVERY = 0.5  # seconds; looking takes time from those looked at
+SAMPLE_EVERY_S = 0.5  # sampling takes processor time from the sampled
 WIDTH = 612
 WORKER, IDLE, AGENT = b"ray::", b"ray::IDLE", b"Agent"  # in the titles of Ray's processes
 
@@ -41,19 +41,19 @@ WORKER, IDLE, AGENT = b"ray::", b"ray::IDLE", b"Agent"  # in the titles of Ray's
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, print and write."""
     options = _parser().parse_args(arguments)
-    # While this process has the libraries open their pages are shared, as they are beside another trial.
+    # While this process has the libraries loaded their pages are shared, as beside another trial.
     import ray.tune  # noqa: F401
 
-    report = bench.Report("memory", "private memory, MB", options.json, arguments)
-    with TemporaryDirectory() as place:
-        folder = Path(place).resolve()
+    results = bench.Results("memory", "private memory, MB", options.json, arguments)
+    with TemporaryDirectory() as temporary:
+        folder = Path(temporary).resolve()
         job_file = write_job(folder, options)
         work = write_work(folder, load_job(job_file), options.updates)
         for name, flags in (("without Ray", []), ("with the imports of a Ray worker", ["--ray"])):
-            add_steps(report, name, watched_steps([str(work), *flags], folder))
-        add_workers(report, watched_search(job_file))
-    report.note("shared: pages of the feature store, which all trials have in common; private is without them")
-    report.publish()
+            add_steps(results, name, watched_steps([str(work), *flags], folder))
+        add_workers(results, watched_search(job_file))
+    results.note("shared: pages of the feature store, which all trials have in common; private is without them")
+    results.publish()
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -63,7 +63,7 @@ def _parser() -> argparse.ArgumentParser:
     corpora = REAL if workload.has_real_corpus() else GENERATED
     parser.add_argument("--trials", type=int, default=2, help="at once (default: 2)")
     parser.add_argument("--corpora", nargs="+", default=corpora, help=f"main first (default: {' '.join(corpora)})")
-    parser.add_argument("--inputs", type=int, default=WIDTH, help=f"numbers a token (default: {WIDTH})")
+    parser.add_argument("--inputs", type=int, default=WIDTH, help=f"features per token (default: {WIDTH})")
     parser.add_argument("--units", type=int, default=256, help="of the LSTM each way (default: 256)")
     parser.add_argument("--sentences", type=int, default=2000, help="of each split, at most (default: 2,000)")
     parser.add_argument("--updates", type=int, default=150, help="of the processes without a search (default: 150)")
@@ -75,7 +75,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def write_job(folder: Path, options: argparse.Namespace) -> Path:
-    """A job of so many trials at once, one epoch a stage; a job file in JSON, which is YAML too."""
+    """Write a job of concurrent trials with one epoch per stage; the file is JSON, hence YAML."""
     main_corpus, *auxiliaries = options.corpora
     job = {
         "main": main_corpus,
@@ -96,7 +96,7 @@ def write_job(folder: Path, options: argparse.Namespace) -> Path:
 
 
 def write_vectors(folder: Path, corpora: Sequence[str], width: int) -> Path:
-    """Seeded vectors of all words of the corpora, as gensim saves them."""
+    """Write seeded vectors of all words of the corpora in gensim's format."""
     from gensim.models import KeyedVectors
 
     sources = [find_corpus(name, None) for name in corpora]
@@ -109,24 +109,24 @@ def write_vectors(folder: Path, corpora: Sequence[str], width: int) -> Path:
 
 
 def write_work(folder: Path, job: Job, updates: int) -> Path:
-    """What `benchmarks.memory_steps` trains on; fills the feature store."""
+    """Write the input of `benchmarks.memory_steps` and fill the feature store."""
     path = folder / "work.pickle"
     path.write_bytes(pickle.dumps((prepare(job, lambda _: None), job.first_trial(), updates)))
     return path
 
 
-# Looking at processes
+# Sampling processes
 
 
 def watched_steps(arguments: Sequence[str], folder: Path) -> tuple[list[dict[str, Any]], list[Memory]]:
-    """What a process has after each of its steps, and what was seen of it from outside."""
+    """Private memory after each step of a process, and samples of it from outside."""
     command = [sys.executable, "-m", "benchmarks.memory_steps", *arguments]
     seen = []
     with subprocess.Popen(command, cwd=bench.FOLDER.parent, stdout=subprocess.PIPE, text=True) as process:
         while process.poll() is None:
             with suppress(OSError):
                 seen.append(memory_of(process.pid, folder))
-            time.sleep(LOOK_EVERY)
+            time.sleep(SAMPLE_EVERY_S)
         assert process.stdout is not None
         steps = [json.loads(line) for line in process.stdout]
     if process.returncode:
@@ -136,13 +136,13 @@ def watched_steps(arguments: Sequence[str], folder: Path) -> tuple[list[dict[str
 
 @dataclass
 class Workers:
-    """What was seen of Ray's workers: of all that wait for work, and of each that has some."""
+    """Memory samples of Ray's workers: of all idle ones, and of each busy one by its process id."""
 
     idle: list[Memory] = field(default_factory=list)
     working: dict[int, list[Memory]] = field(default_factory=dict)
 
-    def look(self, search: int, folder: Path) -> None:
-        """At the workers of this search now."""
+    def sample(self, search: int, folder: Path) -> None:
+        """Sample the workers of a search once."""
         for pid, title in descendants(search).items():
             if title.startswith(WORKER) and AGENT not in title:
                 seen = self.idle if title.startswith(IDLE) else self.working.setdefault(pid, [])
@@ -150,12 +150,12 @@ class Workers:
                     seen.append(memory_of(pid, folder))
 
     def trained(self) -> list[list[Memory]]:
-        """Of each that read features, which others that Ray keeps for itself do not."""
+        """Samples of each worker that read features, which Ray's internal workers do not."""
         return [seen for seen in self.working.values() if seen and _most_features(seen)]
 
 
 def watched_search(job_file: Path) -> Workers:
-    """What was seen of a search's workers from its start to its end."""
+    """Run a search and sample its workers from start to end."""
     folder, workers = job_file.parent, Workers()
     command = [sys.executable, "-m", "munchray", "search", str(job_file), "--quiet"]
     path = os.pathsep.join(filter(None, (str(bench.FOLDER.parent), os.environ.get("PYTHONPATH"))))
@@ -163,8 +163,8 @@ def watched_search(job_file: Path) -> Workers:
     with (folder / "search.log").open("w+", encoding="utf-8") as log:
         process = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log)
         while process.poll() is None:
-            workers.look(process.pid, folder)
-            time.sleep(LOOK_EVERY)
+            workers.sample(process.pid, folder)
+            time.sleep(SAMPLE_EVERY_S)
         log.seek(0)
         if process.returncode:
             raise WorkError(f"the search failed:\n{log.read()}")
@@ -172,7 +172,7 @@ def watched_search(job_file: Path) -> Workers:
 
 
 def descendants(pid: int) -> dict[int, bytes]:
-    """The processes below one, with their command lines."""
+    """The descendants of a process and their command lines."""
     parents: dict[int, int] = {}
     for stat in Path("/proc").glob("[0-9]*/stat"):
         with suppress(OSError):  # it ended meanwhile
@@ -194,26 +194,26 @@ def _below(pid: int, parents: Mapping[int, int]) -> Iterator[int]:
 # The table
 
 
-def add_steps(report: bench.Report, process: str, watched: tuple[list[dict[str, Any]], list[Memory]]) -> None:
-    """A row a step, with what it adds, and one for the highest that was seen."""
+def add_steps(results: bench.Results, process: str, watched: tuple[list[dict[str, Any]], list[Memory]]) -> None:
+    """Add a row per step with its increase, and one for the highest sample."""
     steps, seen = watched
     before = 0.0
     for step in steps:
-        report.add(process=process, step=step["step"], private=step["private"], added=step["private"] - before)
+        results.add(process=process, step=step["step"], private=step["private"], added=step["private"] - before)
         before = step["private"]
     highest = max(seen, key=lambda memory: memory.private)
-    report.add(process=process, step="highest", private=highest.private, shared=_most_features(seen))
+    results.add(process=process, step="highest", private=highest.private, shared=_most_features(seen))
 
 
-def add_workers(report: bench.Report, workers: Workers) -> None:
-    """Rows of an idle worker and of each that trained."""
+def add_workers(results: bench.Results, workers: Workers) -> None:
+    """Add rows for the idle workers and for each that trained."""
     if workers.idle:
         idle = statistics.median(memory.private for memory in workers.idle)
-        report.add(process="Ray worker", step="idle", private=idle)
+        results.add(process="Ray worker", step="idle", private=idle)
     for number, seen in enumerate(workers.trained(), 1):
         private = [memory.private for memory in seen]
-        report.add(process=f"Ray worker {number}", step="median", private=statistics.median(private))
-        report.add(process=f"Ray worker {number}", step="highest", private=max(private), shared=_most_features(seen))
+        results.add(process=f"Ray worker {number}", step="median", private=statistics.median(private))
+        results.add(process=f"Ray worker {number}", step="highest", private=max(private), shared=_most_features(seen))
 
 
 def _most_features(seen: Sequence[Memory]) -> float:

@@ -1,7 +1,7 @@
-"""Private memory of processes as Linux tells it, and of a training process step by step.
+"""Private memory of processes from Linux's smaps, and of a training process step by step.
 
-`benchmarks.memory` runs this file as `python -m benchmarks.memory_steps WORK [--ray]`; a line of JSON a step. Nothing
-large is imported before a bare interpreter has been looked at.
+`benchmarks.memory` runs this file as `python -m benchmarks.memory_steps WORK [--ray]`; it prints a line of JSON per
+step. No large library is imported before the memory of the bare interpreter has been read.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from itertools import chain, islice
 from pathlib import Path
 
 PAGES = Path("/proc")
-MAPPING = re.compile(r"^[0-9a-f]+-[0-9a-f]+ \S+ \S+ \S+ \S+ *(.*)$")  # the line of smaps that begins a mapping
+MAPPING = re.compile(r"^[0-9a-f]+-[0-9a-f]+ \S+ \S+ \S+ \S+ *(.*)$")  # the first line of a mapping in smaps
 PRIVATE = ("Private_Clean", "Private_Dirty", "Swap")
 
 
 @dataclass(frozen=True)
 class Memory:
-    """What a process occupies, in MB of 2**20 bytes.
+    """Memory of a process, in MB of 2**20 bytes.
 
     Args:
-        private: pages that no other process has, those in swap too, without those of the feature store.
+        private: pages of this process alone, those in swap included, without those of the feature store.
         features: pages of the feature store, which all processes of a machine share.
     """
 
@@ -34,14 +34,14 @@ class Memory:
 
 
 def memory_of(pid: int | str, store: Path) -> Memory:
-    """Of a running process.
+    """Read the memory of a running process.
 
     Args:
-        pid: its number, or ``self``.
+        pid: its id, or ``self``.
         store: the folder of the feature store, or one above it.
 
     Raises:
-        OSError: it is gone, or somebody else's.
+        OSError: it has ended, or belongs to another user.
     """
     private = features = 0
     mapped = ""
@@ -58,7 +58,7 @@ def memory_of(pid: int | str, store: Path) -> Memory:
 
 
 def main() -> None:
-    """Take the steps of a trial one by one, and print what the process has after each."""
+    """Take the steps of a trial one by one, and print the private memory after each."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
         "work", type=Path, help="pickled DataSpec, TrialSettings and number of updates; beside the store"
@@ -70,7 +70,7 @@ def main() -> None:
 
 
 def imported(with_ray: bool) -> Iterator[str]:
-    """Libraries and our code."""
+    """Import the libraries and munchray step by step."""
     if with_ray:
         import ray.tune  # noqa: F401
 
@@ -87,7 +87,7 @@ def imported(with_ray: bool) -> Iterator[str]:
 
 
 def trained(work: Path) -> Iterator[str]:
-    """The data, and some updates of the trial's last stage."""
+    """Load the data and train some updates of the trial's last stage."""
     from munchray.training import curriculum, loop, trial
 
     spec, settings, updates = pickle.loads(work.read_bytes())  # noqa: S301 - benchmarks.memory wrote it

@@ -1,10 +1,10 @@
-"""What a search costs around its trainings: trials that do nothing through our search and through Ray Tune alone.
+"""The overhead of a search: trials that do not train, through our search and through Ray Tune alone.
 
-A trial evaluates a formula and reports once. Ours is suggested by one of our samplers, kept in the study and in MLflow
-and leaves a folder, all as a training does; Tune's own searcher draws at random and nobody keeps anything. Each side
-runs in a process of its own with a Ray of its own, one after the other, and counts from the start of the search (Ray
-runs already) to its end. `--first-step` asks instead how long a real search takes from the command to the first
-update, with its features on the disk.
+A trial evaluates a formula and reports once. Ours is suggested by one of our samplers, recorded in the study and in
+MLflow, and has a folder, as a training does; Tune's random searcher records nothing. Each side runs in a process of its
+own with a Ray of its own, one after the other, and is timed from the start of the search (Ray is running) to its end.
+`--first-step` measures instead how long a real search takes from the command to the first update, with its features on
+the disk.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from munchray.tagging.scoring import SpanCounts
 from munchray.training.events import TrialAssignment
 from munchray.training.trial_results import EpochMetrics, StageResult, TrialResult, read_epochs, write_result
 
-AT_ONCE = 2
+CONCURRENT = 2
 SIDES = ("Tune alone", "Tune alone, processes reused", "munchray random", "munchray tpe", "munchray order_gp")
 ORDERS = """
 main: sample-disease-1
@@ -58,9 +58,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(json.dumps(SEARCHES[options.side](options.trials, Path(options.folder))))
         return
     title = "from command to first update, s" if options.first_step else f"{options.trials} trials that do nothing"
-    report = bench.Report("overhead", title, options.json, arguments)
-    (first_step if options.first_step else compare)(report, options)
-    report.publish()
+    results = bench.Results("overhead", title, options.json, arguments)
+    (first_step if options.first_step else compare)(results, options)
+    results.publish()
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -74,14 +74,14 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-# Trials that do nothing
+# Trials that do not train
 
 
-def compare(report: bench.Report, options: argparse.Namespace) -> None:
-    """A row a side: seconds in all, until the first trial, and of the driver's processor a trial."""
-    with TemporaryDirectory() as place:
+def compare(results: bench.Results, options: argparse.Namespace) -> None:
+    """Add a row per side: seconds in total and to the first trial, and driver CPU time per trial."""
+    with TemporaryDirectory() as temporary:
         runs = [
-            {side: _in_a_process(side, options.trials, Path(place, f"{number}-{side}")) for side in options.sides}
+            {side: _in_subprocess(side, options.trials, Path(temporary, f"{number}-{side}")) for side in options.sides}
             for number in range(options.rounds)
         ]
     against = options.sides[0]
@@ -89,14 +89,14 @@ def compare(report: bench.Report, options: argparse.Namespace) -> None:
         seconds = {name: bench.Measured(tuple(run[name]["seconds"] for run in runs)) for name in (side, against)}
         drivers = bench.Measured(tuple(1000 * run[side]["driver"] / options.trials for run in runs))
         started = bench.Measured(tuple(run[side]["first"] for run in runs))
-        report.add(
+        results.add(
             side=side,
             **{"s": seconds[side], f"ratio to {against}": seconds[side].over(seconds[against])},
             **{"s to first trial": started, "driver CPU, ms a trial": drivers},
         )
 
 
-def _in_a_process(side: str, trials: int, folder: Path) -> dict[str, float]:
+def _in_subprocess(side: str, trials: int, folder: Path) -> dict[str, float]:
     command = [sys.executable, "-m", "benchmarks.overhead", "--side", side, "--trials", str(trials)]
     command += ["--folder", str(folder)]
     done = subprocess.run(command, cwd=bench.FOLDER.parent, stdout=subprocess.PIPE, text=True, check=True)
@@ -109,7 +109,7 @@ def value_of(learning_rate: float) -> float:
 
 
 def alone(trials: int, folder: Path, *, reuse: bool) -> dict[str, float]:
-    """Tune with its own random searcher and no tracker."""
+    """Ray Tune with its random searcher and without tracking."""
     from ray import tune
 
     from munchray.cluster import nodes
@@ -121,7 +121,7 @@ def alone(trials: int, folder: Path, *, reuse: bool) -> dict[str, float]:
     search = tune.Tuner(
         tune.with_resources(trial, {"cpu": 1}),
         param_space={"learning_rate": tune.loguniform(0.001, 1.0)},
-        tune_config=tune.TuneConfig(num_samples=trials, max_concurrent_trials=AT_ONCE, reuse_actors=reuse),
+        tune_config=tune.TuneConfig(num_samples=trials, max_concurrent_trials=CONCURRENT, reuse_actors=reuse),
         run_config=tune.RunConfig(storage_path=str(folder), verbose=0),
     )
     clock = Clock()
@@ -143,7 +143,7 @@ def ours(trials: int, folder: Path, *, sampler: str) -> dict[str, float]:
         f"trials={trials}",
         f"storage={folder}",
         f"sampler={sampler}",
-        f"concurrent_trials={AT_ONCE}",
+        f"concurrent_trials={CONCURRENT}",
         "name=formula",
     ]
     job = load_job(folder / "job.yaml", settings)
@@ -156,7 +156,7 @@ def ours(trials: int, folder: Path, *, sampler: str) -> dict[str, float]:
 
 
 def formula(config: Mapping[str, Any]) -> None:
-    """A trial without training that leaves what a trial leaves."""
+    """A trial without training that writes the files of a trial."""
     from ray import tune
 
     settings, folder = TrialSettings(**config["settings"]), Path(config["folder"])
@@ -183,7 +183,7 @@ SEARCHES: Mapping[str, Callable[[int, Path], dict[str, float]]] = {
 
 
 class Clock:
-    """Seconds on the wall and of this process since it was made."""
+    """Wall-clock and processor seconds since its creation."""
 
     def __init__(self) -> None:
         self.began = time.time()
@@ -211,20 +211,20 @@ class FirstTrial(Warnings):
 # The first update
 
 
-def first_step(report: bench.Report, options: argparse.Namespace) -> None:
-    """Seconds from the command to the first update of the first trial; a first search makes the features."""
-    with TemporaryDirectory() as place:
-        file = Path(place, "real.yaml")
+def first_step(results: bench.Results, options: argparse.Namespace) -> None:
+    """Seconds from the command to the first update of the first trial; a first search computes the features."""
+    with TemporaryDirectory() as temporary:
+        file = Path(temporary, "real.yaml")
         file.write_text(REAL, encoding="utf-8")
         seconds = [_first_update(file, f"round{number}") for number in range(options.rounds + 1)]
-    report.add(features="made first", s=bench.Measured((seconds[0],)))
-    report.add(features="on the disk", s=bench.Measured(tuple(seconds[1:])))
+    results.add(features="computed", s=bench.Measured((seconds[0],)))
+    results.add(features="on the disk", s=bench.Measured(tuple(seconds[1:])))
 
 
 def _first_update(file: Path, name: str) -> float:
     """Run a search of one trial and one epoch.
 
-    The epoch is noted when it has been trained, which its own clock timed, and scored, which counts as waiting.
+    The epoch is logged after it has been trained and scored; its training time is subtracted, its scoring time is not.
     """
     settings = [f"storage={file.parent / 'runs'}", f"name={name}", "stages_gb=0"]
     words = [word for setting in settings for word in ("--set", setting)]

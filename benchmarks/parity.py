@@ -1,10 +1,10 @@
-"""Equal results: dev F1 of fast settings against the plain one, over seeds, with paired intervals.
+"""Dev F1 of fast settings against the plain one, over seeds, with paired confidence intervals.
 
-    python -m benchmarks.parity run --work runs/parity    (hours; goes on where it was stopped)
+    python -m benchmarks.parity run --work runs/parity    (hours; resumes where it was stopped)
     python -m benchmarks.parity show
 
-Each variant trains the job's main corpus alone and with the job's first auxiliary, for as many epochs and updates as
-the others. A CPU without bfloat16 emulates it: operands and results of the matrix products are rounded to bfloat16,
+Each variant trains the job's main corpus alone and with the job's first auxiliary, for equally many epochs and updates.
+A CPU without bfloat16 emulates it: operands and results of the matrix products are rounded to bfloat16,
 the products themselves are float32, which is how hardware that has it accumulates them.
 """
 
@@ -53,14 +53,14 @@ VARIANTS: dict[str, dict[str, str]] = {
     "bfloat16": {"batching": "random", "precision": "bfloat16"},
 }
 REGIMES = ("single_task", "single_aux")
-WORTH = 0.3  # F1: a loss that counts
-TRAININGS_AT_ONCE = 2
+RELEVANT_LOSS = 0.3  # F1
+CONCURRENT_TRAININGS = 2
 SPAWN = multiprocessing.get_context("spawn")  # a forked process would have its parent's thread pools
 
 
 @dataclass(frozen=True)
 class Training:
-    """One training of the plan, and the folder that keeps what it came to."""
+    """One training of the plan, and the folder of its result."""
 
     variant: str
     seed: int
@@ -69,11 +69,11 @@ class Training:
 
     @property
     def finished(self) -> bool:
-        """Whether it need not be done again."""
+        """Whether its result exists."""
         return (self.folder / "result.json").exists()
 
     def row(self) -> dict[str, Any]:
-        """Its line in the results."""
+        """Its row in the results."""
         result = read_result(self.folder)
         return {
             "variant": self.variant,
@@ -87,7 +87,7 @@ class Training:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Train what is left and write the results, or show them."""
+    """Run the missing trainings and write the results, or print the table."""
     options = _parser().parse_args(arguments)
     if options.command == "run":
         _run(options)
@@ -99,7 +99,10 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m benchmarks.parity", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     commands = parser.add_subparsers(dest="command", required=True)
-    run, shown = commands.add_parser("run", help="train what is left"), commands.add_parser("show", help="the table")
+    run, shown = (
+        commands.add_parser("run", help="run the missing trainings"),
+        commands.add_parser("show", help="the table"),
+    )
     for command in (run, shown):
         command.add_argument("--json", type=Path, default=bench.FOLDER / "results" / "parity.json")
     run.add_argument("--work", type=Path, default=Path("runs/parity"), help="keeps finished trainings")
@@ -116,13 +119,13 @@ def _run(options: argparse.Namespace) -> None:
     job = _job(options)
     data = prepare(job, console.print)
     plan = list(planned(job, data, options.work.absolute(), options.seeds))
-    report = bench.Report("parity", "dev F1 of equal trainings", options.json)
+    results = bench.Results("parity", "dev F1 of equal trainings", options.json)
     if not bench.has_bfloat16():
-        report.note("bfloat16 was emulated: see `python -m benchmarks.parity --help`")
-    _keep(report, plan, options.json)
+        results.note("bfloat16 was emulated: see `python -m benchmarks.parity --help`")
+    _save(results, plan, options.json)
     for number, training in enumerate(_trained(plan, data), 1):
         console.print(f"{number}: {training.folder.name}")
-        _keep(report, plan, options.json)
+        _save(results, plan, options.json)
 
 
 def _job(options: argparse.Namespace) -> Job:
@@ -139,7 +142,7 @@ def _job(options: argparse.Namespace) -> Job:
 
 
 def planned(job: Job, data: DataSpec, work: Path, seeds: int) -> Iterator[Training]:
-    """All trainings; those of one seed follow each other, so that what is done can be paired."""
+    """All trainings; those of one seed are consecutive, so that finished ones can be paired."""
     for seed in range(1, seeds + 1):
         for regime in REGIMES:
             for variant, changes in VARIANTS.items():
@@ -150,8 +153,8 @@ def planned(job: Job, data: DataSpec, work: Path, seeds: int) -> Iterator[Traini
 
 
 def _trained(plan: Sequence[Training], data: DataSpec) -> Iterator[Training]:
-    """Do what is left, some at a time, each in a process of its own."""
-    with ThreadPoolExecutor(TRAININGS_AT_ONCE) as pool:
+    """Run the missing trainings, some concurrently, each in a process of its own."""
+    with ThreadPoolExecutor(CONCURRENT_TRAININGS) as pool:
         running = {pool.submit(_in_process, training, data): training for training in plan if not training.finished}
         try:
             for done in as_completed(running):
@@ -167,7 +170,7 @@ def _in_process(training: Training, data: DataSpec) -> None:
     process.start()
     process.join()
     if process.exitcode:
-        raise WorkError(f"{training.folder.name} failed; its process said why")
+        raise WorkError(f"{training.folder.name} failed; see the output of its process")
 
 
 def _train(training: Training, data: DataSpec) -> None:
@@ -182,13 +185,13 @@ def _train(training: Training, data: DataSpec) -> None:
 def _stop_without_parent() -> None:
     parent = multiprocessing.parent_process()
     if parent and not parent.is_alive():
-        sys.exit("nobody waits for this training any more")
+        sys.exit("the parent process has ended")
 
 
 class EmulatedBfloat16(TorchDispatchMode):
     """A CPU that multiplies bfloat16 matrices: products are taken in float32 and rounded, forward and backward.
 
-    torch's own products on a CPU without bfloat16 are many times slower. The product's code runs unchanged above this.
+    torch's products on a CPU without bfloat16 are many times slower. The code of munchray runs unchanged on top.
     """
 
     ASKED = torch.ops.mkldnn._is_mkldnn_bf16_supported
@@ -203,16 +206,16 @@ class EmulatedBfloat16(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-def _keep(report: bench.Report, plan: Sequence[Training], path: Path) -> None:
-    write_json(path, {**report.as_json(), "rows": [training.row() for training in plan if training.finished]})
+def _save(results: bench.Results, plan: Sequence[Training], path: Path) -> None:
+    write_json(path, {**results.as_json(), "rows": [training.row() for training in plan if training.finished]})
 
 
-# What it came to
+# Results
 
 
 @dataclass(frozen=True)
 class Difference:
-    """Paired differences to the plain variant, in F1: positive is better than plain."""
+    """Paired differences in F1 to the plain variant; positive is better than plain."""
 
     values: tuple[float, ...]
 
@@ -228,18 +231,18 @@ class Difference:
 
     @property
     def verdict(self) -> str:
-        """What the interval says about a loss that counts."""
-        if self.mean - self.half_width > -WORTH:
-            return f"no loss of {WORTH}"
-        if self.mean + self.half_width < -WORTH:
-            return f"a loss of more than {WORTH}"
+        """Whether the interval excludes a relevant loss."""
+        if self.mean - self.half_width > -RELEVANT_LOSS:
+            return f"no loss of {RELEVANT_LOSS}"
+        if self.mean + self.half_width < -RELEVANT_LOSS:
+            return f"a loss of more than {RELEVANT_LOSS}"
         return f"undecided; {self.enough_pairs} pairs would decide" if len(self.values) > 1 else "undecided"
 
     @property
     def enough_pairs(self) -> int:
-        """Pairs after which an interval around no difference would exclude a loss, if they spread as these do."""
+        """Number of pairs whose interval around 0 would exclude a relevant loss, with the spread of these pairs."""
         spread, pairs = statistics.stdev(self.values), 2
-        while _half_width(spread, pairs) >= WORTH:
+        while _half_width(spread, pairs) >= RELEVANT_LOSS:
             pairs += 1
         return pairs
 
@@ -266,7 +269,7 @@ def show(rows: Sequence[dict[str, Any]]) -> None:
 
 
 def difference(rows: Sequence[dict[str, Any]], variant: str, regimes: Sequence[str]) -> Difference:
-    """Of all trainings of a variant that have a plain one of the same regime and seed."""
+    """Differences of a variant to the plain trainings of the same regime and seed."""
     scores = {(row["variant"], row["regime"], row["seed"]): row["dev_f1"] for row in rows}
     values = (
         score - scores[PLAIN, regime, seed]

@@ -1,6 +1,6 @@
-"""What plain Flair makes of sentences with a file of a model: run by `benchmarks.exported`, imports no munchray.
+"""Predictions and loss of plain Flair with an exported file: run by `benchmarks.exported`, does not import munchray.
 
-`python -I plain_flair.py ASKED ANSWERED`: ASKED is a JSON list of [file, sentences, gold spans]; ANSWERED becomes a
+`python -I plain_flair.py REQUEST RESPONSE`: REQUEST is a JSON list of [file, sentences, gold spans]; RESPONSE becomes a
 list of [tags, spans, loss summed over the sentences].
 """
 
@@ -17,15 +17,15 @@ BATCH = 32
 
 
 def main() -> None:
-    """Answer."""
+    """Read the request, predict, write the response."""
     torch.set_num_threads(1)
-    asked, answered = map(Path, sys.argv[1:])
-    answers = [answer(*each) for each in json.loads(asked.read_text())]
+    request, response = map(Path, sys.argv[1:])
+    answers = [predict(*each) for each in json.loads(request.read_text())]
     assert not [name for name in sys.modules if name.startswith("munchray")]
-    answered.write_text(json.dumps(answers))
+    response.write_text(json.dumps(answers))
 
 
-def answer(file: str, sentences: list[list[str]], gold: list[list[tuple[int, int, str]]]) -> list[Any]:
+def predict(file: str, sentences: list[list[str]], gold: list[list[tuple[int, int, str]]]) -> list[Any]:
     """Tags of every token, spans and summed loss."""
     tagger = SequenceTagger.load(file)
     kind = tagger.tag_type
@@ -40,7 +40,7 @@ def answer(file: str, sentences: list[list[str]], gold: list[list[tuple[int, int
 
 
 def loss(tagger: Any, sentences: list[list[str]], gold: list[list[tuple[int, int, str]]]) -> float:
-    """Summed over the sentences."""
+    """The loss, summed over the sentences."""
     labelled = [Sentence(words) for words in sentences]
     for sentence, spans in zip(labelled, gold, strict=True):
         for start, stop, kind in spans:

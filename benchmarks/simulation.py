@@ -1,13 +1,13 @@
-"""How a search scales: simulated trials through the product's own search, and what its driver does for each.
+"""How a search scales: simulated trials through the real search, and the cost of its driver per trial.
 
-A trial is a Stack whose stages take simulated time: their cost model is a stage of `--stage` seconds (median; another
-for every stage, by a lognormal law), each with `--epochs` reports. `--slots` of them run at once, by a simulated clock:
-nothing sleeps and nothing trains, but study, journal, sampler, stage reuse, MLflow store (sqlite) and trial folders are
-real. What the driver does is counted by blocks of a tenth of the trials: processor time of a suggestion, of noting
-epochs and results, of telling MLflow every two simulated seconds; MLflow's requests; files that the driver opens.
-`busy` is all of that time over the simulated time it had: at 1 the driver can follow no more.
+A trial is a Stack whose stages take simulated time: `--stage` seconds in the median, lognormally distributed, each with
+`--epochs` reports. `--slots` trials run concurrently by a simulated clock: no sleeping and no training, but study,
+journal, sampler, stage reuse, MLflow store (sqlite) and trial folders are real. The cost of the driver is measured in
+blocks of a tenth of the trials: processor time of suggestions, of recording epochs and results, of flushing to MLflow
+every two simulated seconds; MLflow requests; files that the driver opens. `busy` is the sum of these times over the
+simulated time: at 1 the driver is saturated.
 
-Ray's own part is not in it: `benchmarks.overhead` measures what Tune does for a trial.
+Ray is not included: `benchmarks.overhead` measures the cost of Tune per trial.
 """
 
 from __future__ import annotations
@@ -62,21 +62,21 @@ REQUESTS = (
     *("search_runs", "get_run", "get_metric_history"),
 )
 Stage = tuple[float, tuple[str, ...]]
-"""What shares a stage: the learning rate and the order up to it."""
+"""Key of a shared stage: the learning rate and the prefix of the order."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Simulate, print and write."""
     options = _parser().parse_args(arguments)
-    report = bench.Report(
+    results = bench.Results(
         "simulation", f"{options.trials} simulated trials, {options.slots} at once", options.json, arguments
     )
     with TemporaryDirectory() as folder:
         simulation = Simulation(options, Path(folder))
         for block in simulation.run():
-            report.add(**block)
-        report.note(simulation.reopened())
-    report.publish()
+            results.add(**block)
+        results.note(simulation.reopened())
+    results.publish()
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -93,14 +93,14 @@ def _parser() -> argparse.ArgumentParser:
 
 @dataclass
 class Spent:
-    """What the driver did in one block of trials."""
+    """Cost of the driver in one block of trials."""
 
     seconds: Counter[str] = field(default_factory=Counter)
     counts: Counter[str] = field(default_factory=Counter)
 
     @contextmanager
     def on(self, what: str) -> Iterator[None]:
-        """Processor time of this thread, and the files that it opens meanwhile."""
+        """Add the processor time of this thread, and the files that it opens, in the block."""
         began, opened = time.thread_time(), OPENED.count
         yield
         self.seconds[what] += time.thread_time() - began
@@ -108,12 +108,12 @@ class Spent:
 
 
 class Opened:
-    """How many files this process has opened; Python tells of each."""
+    """An audit hook that counts the files opened by this process."""
 
     count = 0
 
     def __call__(self, event: str, arguments: object) -> None:
-        """For `sys.addaudithook`."""
+        """Called by Python for every audit event."""
         self.count += event == "open"
 
 
@@ -121,13 +121,13 @@ OPENED = Opened()
 
 
 class Simulation:
-    """One search by a simulated clock."""
+    """One search under a simulated clock."""
 
     def __init__(self, options: argparse.Namespace, folder: Path) -> None:
         self._options = options
         self._folder = folder
         self._rng = np.random.default_rng(1)
-        self._stages: dict[Stage, float] = {}  # when each is, or will be, trained
+        self._stages: dict[Stage, float] = {}  # time at which each is trained
         self._scores: dict[Stage, float] = {}
         self._running: dict[int, TrialAssignment] = {}
         self._events: list[tuple[float, int, int, EpochMetrics | None]] = []
@@ -135,7 +135,7 @@ class Simulation:
         self._spent = Spent()
 
     def run(self) -> Iterator[dict[str, object]]:
-        """The blocks of the table."""
+        """Run the search; yields a row per block."""
         sys.addaudithook(OPENED)
         began, told, ended, since = 0.0, 0.0, 0, time.perf_counter()
         with self._requests_counted(), _no_background_writes(), opened(self._job(), "simulated") as search:
@@ -182,7 +182,7 @@ class Simulation:
             self._plan(trial, now)
 
     def _plan(self, trial: TrialAssignment, now: float) -> None:
-        """All reports of a trial: stages that are there cost nothing, those that others train are waited for."""
+        """Schedule the reports of a trial: trained stages cost nothing, stages in training elsewhere are awaited."""
         at, updates, epoch = now, 0, 0
         for length, stage in enumerate(_stages_of(trial.settings), start=1):
             if stage in self._stages:
@@ -206,7 +206,7 @@ class Simulation:
         trial = self._running[number]
         if report is not None:
             trial.folder.mkdir(parents=True, exist_ok=True)
-            append_epoch(trial.folder, report)  # a worker's work
+            append_epoch(trial.folder, report)  # written by the worker
             with self._spent.on("note"):
                 for listener in search.listeners:
                     listener.epoch_ended(trial, report)
@@ -221,7 +221,7 @@ class Simulation:
         return 1
 
     def _finish(self, trial: TrialAssignment) -> None:
-        """What the worker of a trial leaves."""
+        """Write the files of a finished trial."""
         stages = [
             StageResult(stage[1], self._score(stage), 100 * length)
             for length, stage in enumerate(_stages_of(trial.settings), start=1)
@@ -233,11 +233,11 @@ class Simulation:
         write_result(trial.folder, TrialResult({trial.settings.main: counts}, [], stages, 700, 1.0, "simulated"))
 
     def _score(self, stage: Stage) -> float:
-        """More auxiliaries help, and a stage has a share of luck."""
+        """Simulated dev F1: more auxiliaries help, with noise per stage."""
         rate, order = stage
-        luck = self._rng.normal(0.0, 0.5)
+        noise = self._rng.normal(0.0, 0.5)
         before = self._scores[rate, order[:-1]] if len(order) > 1 else 60.0
-        return self._scores.setdefault(stage, before + 1.0 + luck)
+        return self._scores.setdefault(stage, before + 1.0 + noise)
 
     def _report(self, epoch: int, stage: int, step: int, updates: int, seconds: float) -> EpochMetrics:
         score = 60.0 + stage + float(self._rng.normal(0.0, 0.5))

@@ -1,4 +1,4 @@
-"""Two one-thread trials side by side against one trial with two threads: tokens/s of all trials together."""
+"""Two concurrent one-thread trials against one trial with two threads: total tokens/s."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SPAWN = multiprocessing.get_context("spawn")  # a forked process would have its 
 
 @dataclass(frozen=True)
 class Work:
-    """What every trial trains on."""
+    """The work of every trial."""
 
     folder: Path
     sentences: int
@@ -27,28 +27,28 @@ class Work:
     units: int
 
     def training(self) -> workload.Training:
-        """The training of one trial; its features are in the common store after the first."""
+        """A training on this work; the first call fills the shared feature store."""
         texts = workload.sentences("train", self.sentences)
         data = workload.trial_data({"train": texts}, workload.Vectors(self.inputs), self.folder, "iobes")
         return workload.Training(workload.settings(batch_size=self.batch, hidden_size=self.units), data)
 
 
 class Trial:
-    """A process that trains an epoch whenever it is told to."""
+    """A process that trains an epoch on request."""
 
     def __init__(self, work: Work, threads: int) -> None:
         self._end, other = SPAWN.Pipe()
         self._process = SPAWN.Process(target=_serve, args=(work, threads, other), daemon=True)
         self._process.start()
-        other.close()  # so that waiting for a process that died is an error
-        self._end.recv()  # it is ready
+        other.close()  # so that receiving from a dead process raises
+        self._end.recv()  # ready
 
     def start(self) -> None:
         """Begin an epoch."""
         self._end.send("epoch")
 
     def wait(self) -> int:
-        """Until the epoch is over; its tokens."""
+        """Wait for the epoch to end; returns its tokens."""
         tokens: int = self._end.recv()
         return tokens
 
@@ -75,16 +75,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = bench.parser("threads", __doc__)
     workload.add_sizes(parser, sentences=400, inputs=(104, 612), batch=(32,))
     options = parser.parse_args(arguments)
-    report = bench.Report("threads", "training tokens/s of all trials together", options.json, arguments)
-    with TemporaryDirectory() as place:
+    results = bench.Results("threads", "training tokens/s of all trials together", options.json, arguments)
+    with TemporaryDirectory() as temporary:
         for inputs in options.inputs:
             for batch in options.batch:
-                work = Work(Path(place), options.sentences, inputs, batch, options.units)
+                work = Work(Path(temporary), options.sentences, inputs, batch, options.units)
                 case = {"inputs": inputs, "batch": batch}
                 measured = measure(work, options.rounds)
-                report.compare(case, measured, "tokens/s", "1 trial, 2 threads")
-    report.note(workload.described(workload.sentences("train", options.sentences), "train"))
-    report.publish()
+                results.compare(case, measured, "tokens/s", "1 trial, 2 threads")
+    results.note(workload.described(workload.sentences("train", options.sentences), "train"))
+    results.publish()
 
 
 def measure(work: Work, rounds: int) -> dict[str, bench.Measured]:
@@ -104,7 +104,7 @@ def measure(work: Work, rounds: int) -> dict[str, bench.Measured]:
 
 
 def tokens_per_second(trials: Sequence[Trial]) -> float:
-    """Of all of them, until the last has finished its epoch."""
+    """Total tokens/s until the last trial has finished its epoch."""
     started = time.perf_counter()
     for trial in trials:
         trial.start()

@@ -1,8 +1,8 @@
-"""Tracking: what an epoch takes when 16 short trials tell one sqlite store of it, against telling nobody.
+"""Cost of tracking per epoch: 16 concurrent short trials log to one sqlite store, against no tracking.
 
-Trials are threads that multiply matrices, an epoch some hundredths of a second: real epochs are seconds or minutes, so
-what is measured is the worst case. A thread of the search writes in the background, as in a search. Beside it MLflow
-by itself, each trial writing its own batch after every epoch. The time of a round is the time until all is written.
+Trials are threads that multiply matrices, with epochs of some hundredths of a second: real epochs take seconds or
+minutes, so this is the worst case. Our tracker writes in a background thread, as in a search; plain MLflow writes a
+batch per trial and epoch. The time of a round is the time until everything is written.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from munchray.tracking.mlflow_logger import EPOCH_METRICS
 from munchray.tracking.run_writer import RunWriter, default_uri
 
 SIZE = 256  # of the matrices
-Tell = Callable[[int, int], None]
-"""Told of trial and epoch."""
+Log = Callable[[int, int], None]
+"""Logs an epoch, given trial and epoch."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -35,42 +35,42 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
     trials = Trials(options.trials, options.epochs, options.work)
-    report = bench.Report("tracking", "milliseconds an epoch, all trials together", options.json, arguments)
-    with TemporaryDirectory() as place:
+    results = bench.Results("tracking", "milliseconds per epoch, all trials together", options.json, arguments)
+    with TemporaryDirectory() as temporary:
         contenders = {
-            "nobody": lambda: trials.run(lambda trial, epoch: None),
-            "munchray": lambda: told_by_munchray(trials, default_uri(Path(place))),
-            "MLflow": lambda: told_by_each_trial(trials, default_uri(Path(place))),
+            "no tracking": lambda: trials.run(lambda trial, epoch: None),
+            "munchray": lambda: log_by_munchray(trials, default_uri(Path(temporary))),
+            "MLflow": lambda: log_by_mlflow(trials, default_uri(Path(temporary))),
         }
         measured = bench.interleaved(contenders, options.rounds)
-    report.compare({"told": f"{len(EPOCH_METRICS)} metrics"}, measured, "ms", "nobody")
-    report.note(f"{options.trials} trials at once, {options.epochs} epochs each; MLflow with sqlite on this disk")
-    report.publish()
+    results.compare({"logged": f"{len(EPOCH_METRICS)} metrics"}, measured, "ms", "no tracking")
+    results.note(f"{options.trials} trials at once, {options.epochs} epochs each; MLflow with sqlite on this disk")
+    results.publish()
 
 
 class Trials:
-    """Trials that run at once and tell of every epoch."""
+    """Concurrent trials that log every epoch."""
 
     def __init__(self, trials: int, epochs: int, work: int) -> None:
         self.count, self._epochs, self._work = trials, epochs, work
         self._matrix = torch.eye(SIZE)
 
-    def run(self, tell: Tell, end: Callable[[], object] = lambda: None) -> float:
-        """Milliseconds an epoch until all is told; ``end`` waits for that."""
+    def run(self, log: Log, end: Callable[[], object] = lambda: None) -> float:
+        """Milliseconds per epoch until everything is written; ``end`` waits for that."""
         started = time.perf_counter()
         with ThreadPoolExecutor(self.count) as threads:
-            list(threads.map(lambda trial: self._train(trial, tell), range(self.count)))
+            list(threads.map(lambda trial: self._train(trial, log), range(self.count)))
         end()
         return 1000 * (time.perf_counter() - started) / (self.count * self._epochs)
 
-    def _train(self, trial: int, tell: Tell) -> None:
+    def _train(self, trial: int, log: Log) -> None:
         for epoch in range(1, self._epochs + 1):
             for _ in range(self._work):
                 self._matrix @ self._matrix
-            tell(trial, epoch)
+            log(trial, epoch)
 
 
-def told_by_munchray(trials: Trials, uri: str) -> float:
+def log_by_munchray(trials: Trials, uri: str) -> float:
     """As a search does: buffers, and a thread that writes them."""
     writer = RunWriter(uri, "munchray", str(time.time()))
     search = writer.open(None, "search", {})
@@ -88,17 +88,17 @@ def told_by_munchray(trials: Trials, uri: str) -> float:
     return trials.run(lambda trial, epoch: runs[trial].add_points(dict.fromkeys(EPOCH_METRICS, 1.0), epoch), end)
 
 
-def told_by_each_trial(trials: Trials, uri: str) -> float:
-    """As MLflow is used by itself: one batch after every epoch, written before the next begins."""
+def log_by_mlflow(trials: Trials, uri: str) -> float:
+    """Log by plain MLflow: one synchronous batch after every epoch."""
     client = MlflowClient(uri)
     experiment = client.get_experiment_by_name("MLflow")
     number = experiment.experiment_id if experiment else client.create_experiment("MLflow")
     runs = [client.create_run(number).info.run_id for _ in range(trials.count)]
 
-    def tell(trial: int, epoch: int) -> None:
+    def log(trial: int, epoch: int) -> None:
         client.log_batch(runs[trial], [Metric(name, 1.0, int(1000 * time.time()), epoch) for name in EPOCH_METRICS])
 
-    return trials.run(tell)
+    return trials.run(log)
 
 
 if __name__ == "__main__":

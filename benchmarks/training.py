@@ -1,8 +1,8 @@
 """Training on one core: tokens/s of our loop and of Flair's trainer.
 
 Both train a BiLSTM-CRF of the same size on the same sentences with the same frozen vectors. Ours are read from the
-feature store's memory map, Flair's lie on its tokens in memory, so that embedding is in neither time. Only epochs of
-training are timed.
+memory-mapped feature store, Flair's are on its tokens in memory, so embedding is not timed. Only epochs of training
+are timed.
 """
 
 from __future__ import annotations
@@ -26,28 +26,28 @@ def main(arguments: Sequence[str] | None = None) -> None:
     from benchmarks import flair_side  # many seconds
 
     use_threads(1)
-    report = bench.Report("training", "training tokens/s on one core", options.json, arguments)
+    results = bench.Results("training", "training tokens/s on one core", options.json, arguments)
     texts = workload.sentences("train", options.sentences)
     theirs = [flair_side.with_labels(sentence) for sentence in texts]
-    with TemporaryDirectory() as place:
+    with TemporaryDirectory() as temporary:
         for width in options.inputs:
             vectors = workload.Vectors(width)
-            data = workload.trial_data({"train": texts}, vectors, Path(place), "iobes")
+            data = workload.trial_data({"train": texts}, vectors, Path(temporary), "iobes")
             for batch in options.batch:
-                flair = flair_side.Training(theirs, vectors, Path(place), batch=batch, units=options.units)
+                flair = flair_side.Training(theirs, vectors, Path(temporary), batch=batch, units=options.units)
                 contenders = {"Flair": flair.tokens_per_second, **ours(data, batch, options.units)}
                 measured = bench.interleaved(contenders, options.rounds, f"{width} inputs, batch {batch}")
-                report.compare({"inputs": width, "batch": batch}, measured, "tokens/s", "Flair")
+                results.compare({"inputs": width, "batch": batch}, measured, "tokens/s", "Flair")
             for sentence in theirs:
                 sentence.clear_embeddings()
-    report.note(workload.described(texts, "train"))
+    results.note(workload.described(texts, "train"))
     if "bfloat16" not in workload.precisions():
-        report.note(workload.NO_BFLOAT16)
-    report.publish()
+        results.note(workload.NO_BFLOAT16)
+    results.publish()
 
 
 def ours(data: TrialData, batch: int, units: int) -> dict[str, bench.Contender]:
-    """Our loop in every way that this CPU can do it."""
+    """Our loop in every batching and every precision of this CPU."""
     return {
         f"munchray, {batching}, {precision}": workload.Training(
             workload.settings(batch_size=batch, hidden_size=units, batching=batching, precision=precision), data

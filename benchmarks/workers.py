@@ -1,7 +1,6 @@
-"""Trials an hour of a real search on a Ray cluster of one and of two worker nodes, one core each.
+"""Trials per hour of a real search on a Ray cluster of one and of two worker nodes, one core each.
 
-Both clusters are on this machine, so the ratio can be no better than what two processes that only train make of its
-cores; that is measured too, in the same run.
+Both clusters are on this machine, so two processes that only train bound the ratio; they are measured in the same run.
 """
 
 from __future__ import annotations
@@ -41,25 +40,25 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--trials", type=bench.positive, default=7, help="of each search (default: 7)")
     parser.add_argument("--epochs", type=bench.positive, default=30, help="of each trial (default: 30)")
     options = parser.parse_args(arguments)
-    report = bench.Report("workers", "a search on two worker nodes against one", options.json, arguments)
-    with TemporaryDirectory() as place:
-        folder = Path(place)
+    results = bench.Results("workers", "a search on two worker nodes against one", options.json, arguments)
+    with TemporaryDirectory() as temporary:
+        folder = Path(temporary)
         contenders = {
-            f"{count} worker nodes": lambda count=count: trials_an_hour(folder, count, options.trials, options.epochs)
+            f"{count} worker nodes": lambda count=count: trials_per_hour(folder, count, options.trials, options.epochs)
             for count in (1, 2)
         }
         measured = bench.interleaved(contenders, options.rounds, "searches")
-        report.compare({}, measured, "trials/h", "1 worker nodes")
+        results.compare({}, measured, "trials/h", "1 worker nodes")
         work = threads.Work(folder, sentences=400, inputs=104, batch=32, units=256)
         alone = threads.measure(work, options.rounds)
     one, two = alone["1 trial, 1 thread"], alone["2 trials, 1 thread each"]
-    report.note(f"Two processes that only train, against one: {two.over(one)} times the tokens/s.")
-    report.note(workload.described(workload.sentences("train", work.sentences), "train"))
-    report.publish()
+    results.note(f"Two processes that only train, against one: {two.over(one)} times the tokens/s.")
+    results.note(workload.described(workload.sentences("train", work.sentences), "train"))
+    results.publish()
 
 
-def trials_an_hour(folder: Path, workers: int, trials: int, epochs: int) -> float:
-    """Of a search on a cluster of its own, once every worker has ended a trial: its start is not counted."""
+def trials_per_hour(folder: Path, workers: int, trials: int, epochs: int) -> float:
+    """Trials per hour of a search on a cluster of its own, counted from when every worker has ended a trial."""
     from ray.cluster_utils import Cluster
 
     with TemporaryDirectory(dir=folder) as storage:

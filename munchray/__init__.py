@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from munchray.errors import InputError as InputError
     from munchray.errors import Interrupted as Interrupted
     from munchray.errors import WorkError as WorkError
-    from munchray.models.bundle import Model as Model
+    from munchray.models.model import Model as Model
     from munchray.progress import Progress as Progress
     from munchray.settings import Job as Job
 
@@ -41,7 +41,7 @@ _MODULES = {
         *("SearchResult", "TrainResult", "FinalizeResult"),
     ),
     "munchray.errors": ("InputError", "WorkError", "Interrupted"),
-    "munchray.models.bundle": ("Model",),
+    "munchray.models.model": ("Model",),
     "munchray.progress": ("Progress",),
     "munchray.settings": ("Job",),
 }

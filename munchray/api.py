@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from munchray.errors import InputError, Problem, nearest
@@ -19,8 +18,8 @@ if TYPE_CHECKING:
 
     from munchray.corpora.reader import Sentence
     from munchray.finalization.report import FinalReport
-    from munchray.models.bundle import Model
     from munchray.models.export import TrainedModel
+    from munchray.models.model import Model
     from munchray.settings import Job
     from munchray.training.data import DataSpec
     from munchray.training.inputs import Inputs
@@ -158,7 +157,7 @@ def load_model(source: str | Path, *, tracking_uri: str | None = None) -> Model:
     Raises:
         InputError: no such folder or model, or a damaged one.
     """
-    from munchray.models.bundle import Model
+    from munchray.models.model import Model
 
     if not str(source).startswith("models:/"):
         return Model.load(Path(source))
@@ -180,15 +179,13 @@ def read_corpus(name: str | Path, split: str = "train", *, data_dir: str | Path 
     Raises:
         InputError: no such corpus or split, or every mistake in the file.
     """
-    from munchray.corpora.catalogue import SPLITS, CorpusSource, find_corpus, load_split
+    from munchray.corpora.catalogue import SPLITS, load_split, resolve_corpus
 
     if split not in SPLITS:
         raise InputError(
             Problem(str(name), f"no split '{split}'", f"one of {', '.join(SPLITS)}", nearest(split, SPLITS))
         )
-    if Path(name).is_dir():
-        return load_split(CorpusSource(str(name), "", Path(name)), split)
-    return load_split(find_corpus(str(name), Path(data_dir) if data_dir else None), split)
+    return load_split(resolve_corpus(str(name), Path(data_dir) if data_dir else None), split)
 
 
 @dataclass(frozen=True)
@@ -348,10 +345,8 @@ def _loaded(job: Job | str | Path, *, search: bool = True) -> Job:
 
 
 def _opened(trained: TrainedModel) -> Model:
-    """Load it as an exported folder, as it would be elsewhere."""
-    from munchray.models.bundle import Model
-    from munchray.models.export import export
+    from munchray.models.model import Model
+    from munchray.tagging.weights import load_tagger
 
-    with TemporaryDirectory() as folder:
-        export(trained, Path(folder, "model"), "munchray")
-        return Model.load(Path(folder, "model"))
+    tagger, description = load_tagger(trained.folder)
+    return Model(tagger, trained.embedders, description["main"])

@@ -1,4 +1,4 @@
-"""What a user can get wrong, said once and clearly; the command line turns it into an exit code."""
+"""Errors that users see, and the exit codes that the command line gives them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Problem:
-    """One mistake in the input: where it is, what was found, what was expected, what to do."""
+    """One mistake in the input: where it is, what was found, what was expected, how to fix it."""
 
     where: str
     found: str
@@ -26,7 +26,7 @@ class Problem:
 
 
 class InputError(Exception):
-    """The input was wrong (exit code 2). Holds every mistake that was found, not only the first."""
+    """Invalid input (exit code 2). Holds every mistake that was found, not only the first."""
 
     def __init__(self, *problems: Problem) -> None:
         if not problems:
@@ -36,19 +36,19 @@ class InputError(Exception):
 
 
 class WorkError(Exception):
-    """The input was right but the work failed (exit code 1): says what failed and where its log is."""
+    """Valid input, but the operation failed (exit code 1): says what failed and where its log is."""
 
 
 class HaltError(WorkError):
-    """What the work needs is away or full: nothing of it has failed, and the same command goes on later."""
+    """A resource is unreachable or full: nothing has failed, and the same command resumes later."""
 
 
 class Interrupted(Exception):  # noqa: N818 - stopping is no error
-    """The user stopped the work (exit code 130): says how to go on."""
+    """The user stopped the command (exit code 130): says how to resume."""
 
 
 def nearest(name: str, valid: Iterable[str]) -> str:
-    """``did you mean 'batch_size'?``, or the valid names when none is near."""
+    """``Did you mean 'batch_size'?``, or the list of valid names when none is close."""
     names = sorted(valid)
     close = difflib.get_close_matches(name, names, n=1)
     if close:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from munchray.models.bundle import export_model
+from munchray.models.export import TrainedModel, export_folder
 from munchray.settings import Job, load_job
 from munchray.training.data import DataSpec
 from munchray.training.inputs import open_embedders, prepare
@@ -43,5 +43,6 @@ def train_and_export(folder: Path) -> SmallModel:
     settings = job.first_trial()
     use_threads(1)
     run_trial(settings, data.open(settings), folder / "trial")
-    export_model(folder / "trial" / "model", open_embedders(job, lambda line: None), {}, folder / "exported")
+    trained = TrainedModel("trial", folder / "trial" / "model", open_embedders(job), {})
+    export_folder(trained, folder / "exported")
     return SmallModel(job, data, folder / "trial", folder / "exported")

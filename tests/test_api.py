@@ -90,14 +90,14 @@ def test_a_job_without_a_search_space_trains_and_is_not_searched(folder, tmp_pat
     text = (folder / "tiny.yaml").read_text()
     space = "search_space:\n  order: {of: auxiliaries, length: {min: 1}}\n"
     (tmp_path / "alone.yaml").write_text(text.replace(space, ""))
-    job = mr.load_job(tmp_path / "alone.yaml", regime="single_task")
+    job = mr.load_job(tmp_path / "alone.yaml", regime="single_task", auxiliaries=[])
     assert mr.train(job, progress=mr.Progress()).result.updates > 0
     with pytest.raises(mr.InputError, match="nothing varies, so there is nothing to search"):
         mr.search(job)
 
 
 def test_a_space_of_orders_keeps_no_regime_from_being_trained(folder):
-    job = settings.load_job(folder / "tiny.yaml", ["regime=single_task"], search=False)
+    job = settings.load_job(folder / "tiny.yaml", ["regime=single_task", "auxiliaries=[]"], search=False)
     assert mr.train(job, progress=mr.Progress()).result.stages[0].auxiliaries == ()
 
 

@@ -1,4 +1,4 @@
-"""The benchmarks run from end to end at a tiny size and write what they should; their times are nobody's business."""
+"""The benchmarks run from end to end at a tiny size and write what they should; their times are not checked."""
 
 import json
 
@@ -62,7 +62,7 @@ def test_a_ratio_is_taken_round_by_round():
 
 
 def test_a_report_is_a_table_and_a_file(tmp_path, capsys):
-    report = bench.Report("training", "tokens a second", tmp_path / "results" / "x.json", ["--rounds", "2"])
+    report = bench.Results("training", "tokens a second", tmp_path / "results" / "x.json", ["--rounds", "2"])
     measured = {"Flair": bench.Measured((10.0, 20.0)), "munchray": bench.Measured((40.0, 60.0))}
     report.compare({"inputs": 612}, measured, "tokens/s", "Flair")
     report.note("no bfloat16 on this CPU")
@@ -85,7 +85,7 @@ def test_the_store_gives_exactly_the_vectors_that_others_are_given(tmp_path):
     features = data.train[workload.MAIN].features
     for number, sentence in enumerate(texts):
         positions = np.arange(len(sentence.tokens))
-        stored = features.tokens(np.full_like(positions, number), positions)
+        stored = features.gather(np.full_like(positions, number), positions)
         np.testing.assert_array_equal(stored, vectors.of(sentence.tokens))
 
 
@@ -115,7 +115,7 @@ def test_the_operations_of_a_step_are_those_that_torch_counts(inputs, units, tag
         hidden = torch.rand(tokens, 1, inputs) @ weight["reproject"]
         both = [direction(hidden, *side, units) for side in sides]
         (torch.cat(both, 2) @ weight["head"]).sum().backward()
-    assert counter.get_total_flops() == tokens * arithmetic.operations_a_token(inputs, units, tags)
+    assert counter.get_total_flops() == tokens * arithmetic.operations_per_token(inputs, units, tags)
 
 
 def direction(inputs, to_gates, recurrent, units):
@@ -214,7 +214,7 @@ def test_tracking(tmp_path):
     from benchmarks import tracking
 
     written = result_of(tracking, tmp_path, "--rounds", "1", "--trials", "2", "--epochs", "2", "--work", "1")
-    assert [row["contender"] for row in written["rows"]] == ["nobody", "munchray", "MLflow"]
+    assert [row["contender"] for row in written["rows"]] == ["no tracking", "munchray", "MLflow"]
     assert len(speeds(written, "ms")) == 3
 
 
@@ -258,4 +258,4 @@ def test_simulated_trials_all_end_and_what_the_driver_did_is_counted(tmp_path):
 def test_workers_are_timed_on_a_cluster_of_their_own(tmp_path):
     from benchmarks import workers
 
-    assert workers.trials_an_hour(tmp_path, workers=2, trials=4, epochs=1) > 0
+    assert workers.trials_per_hour(tmp_path, workers=2, trials=4, epochs=1) > 0

@@ -1,4 +1,4 @@
-"""A model's card says where it comes from, what it scored with which spread, and the licences of its corpora."""
+"""Model cards: origin, scores and their spread, licences of the corpora."""
 
 import pytest
 
@@ -18,7 +18,7 @@ SETTINGS = {
 }
 
 
-def test_a_trials_card_says_that_its_score_chose_it():
+def test_card_of_a_trial_warns_of_selection():
     trial = {"number": 7, "dev_precision": 80.0, "dev_recall": 70.0, "dev_f1": 74.666}
     scores = {"search": "orders", "trial": trial, "settings": SETTINGS}
     card = model_card("orders", scores, [EmbeddingSpec("characters", "pubmed-forward")])
@@ -29,13 +29,13 @@ def test_a_trials_card_says_that_its_score_chose_it():
     assert "in order: my-own > s800" in card
     assert "- embedding: pubmed-forward" in card
     assert "- s800: no licence text" in card
-    assert "- my-own: known to its owner" in card
+    assert "- my-own: not recorded; ask its owner" in card
 
 
 @pytest.mark.parametrize(
     ("over_seeds", "spread"), [([80.0, 82.0, 84.0], "mean 82.00, standard deviation 2.00"), ([80.0], "")]
 )
-def test_the_final_models_card_has_its_test_score_and_the_spread_over_seeds(over_seeds, spread):
+def test_card_of_a_final_model_has_test_scores(over_seeds, spread):
     scores = {
         "search": "orders",
         "winner": "trial 3",
@@ -47,7 +47,7 @@ def test_the_final_models_card_has_its_test_score_and_the_spread_over_seeds(over
     card = model_card("orders", scores, [])
     assert "final model of the search orders (trial 3)" in card
     assert "precision 80.00, recall 80.00, f1 80.00" in card
-    assert (spread in card) if spread else ("standard deviation" not in card)
+    assert (f"Trained alike with 3 seeds, f1 on test is {spread}." in card) if spread else ("seeds" not in card)
     assert "How it was chosen: the best of the re-runs." in card
 
 

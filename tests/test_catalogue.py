@@ -1,4 +1,4 @@
-"""The corpora by name: where they are looked for, what their splits hold, and Table 1 beside them."""
+"""Corpora by name: search path, split files, counts against Table 1."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from munchray.corpora.catalogue import (
     TABLE_1,
     CorpusSource,
     SplitCounts,
-    check,
     check_split,
     count,
     entity_types,
@@ -34,6 +33,10 @@ def own(tmp_path):
     return CorpusSource("mine", "disease", tmp_path)
 
 
+def check_all(data_dir):
+    return [check_split(name, split, data_dir) for name in TABLE_1 for split in SPLITS]
+
+
 def problem_of(call, *arguments):
     with pytest.raises(InputError) as caught:
         call(*arguments)
@@ -41,7 +44,7 @@ def problem_of(call, *arguments):
     return str(problem)
 
 
-def test_eight_real_and_eight_sample_corpora_two_of_each_type():
+def test_known_corpora():
     known = known_corpora()
     real = [name for name in known if not name.startswith("sample-")]
     assert set(real) == set(TABLE_1)
@@ -55,7 +58,7 @@ def test_an_unknown_corpus_gets_the_nearest_name(tmp_path):
     assert "Did you mean 'ncbi-disease'?" in message
 
 
-def test_a_known_corpus_that_is_not_there_says_where_it_was_looked_for_and_what_to_do(tmp_path, monkeypatch):
+def test_missing_known_corpus_gives_advice(tmp_path, monkeypatch):
     monkeypatch.delenv("MUNCHRAY_DATA", raising=False)
     message = problem_of(find_corpus, "s800", tmp_path)
     for part in (f"no folder {tmp_path / 's800'}", "MUNCHRAY_DATA", "`data_dir:`", "`munchray corpora fetch`"):
@@ -63,7 +66,7 @@ def test_a_known_corpus_that_is_not_there_says_where_it_was_looked_for_and_what_
     assert f"no folder {Path('data') / 's800'}" in problem_of(find_corpus, "s800", None)
 
 
-def test_the_folder_given_goes_before_the_environment(tmp_path, monkeypatch):
+def test_data_dir_precedes_the_environment(tmp_path, monkeypatch):
     for folder in ("environment", "given"):
         (tmp_path / folder / "s800").mkdir(parents=True)
     monkeypatch.setenv("MUNCHRAY_DATA", str(tmp_path / "environment"))
@@ -92,7 +95,7 @@ def test_the_usual_names_of_dev_are_accepted(own, name):
     assert len(load_split(own, "dev")) == 3
 
 
-def test_a_missing_split_says_what_was_looked_for_and_what_is_there(own):
+def test_missing_split_lists_expected_and_existing_files(own):
     message = problem_of(load_split, own, "dev")
     assert f"no file for the split 'dev' in {own.folder}, which holds train.tsv" in message
     assert "dev.tsv or devel.tsv or valid.tsv or validation.tsv (or .txt, .conll, .iob, .bio; .gz too)" in message
@@ -103,7 +106,7 @@ def test_two_files_for_a_split_are_refused(own):
     assert "2 files for the split 'train'" in problem_of(load_split, own, "train")
 
 
-def test_a_folder_that_is_not_there_and_an_empty_file_are_refused(own):
+def test_missing_folder_and_empty_file_are_refused(own):
     assert "no folder" in problem_of(load_split, replace(own, folder=own.folder / "none"), "train")
     (own.folder / "dev.tsv").touch()
     assert "dev.tsv: no sentences" in problem_of(load_split, own, "dev")
@@ -117,10 +120,10 @@ def test_sample_corpora_need_no_files():
             assert len(load_split(source, "dev", 5)) == 5
 
 
-def test_missing_and_damaged_corpora_are_rows_of_the_check(tmp_path):
+def test_missing_and_damaged_splits_give_rows(tmp_path):
     (tmp_path / "s800").mkdir()
     (tmp_path / "s800" / "train.tsv.gz").write_bytes(b"no gzip")
-    rows = {(row.corpus, row.split): row for row in check(tmp_path)}
+    rows = {(row.corpus, row.split): row for row in check_all(tmp_path)}
     assert set(rows) == {(name, split) for name in TABLE_1 for split in SPLITS}
     assert not any(row.equal for row in rows.values())
     assert "no folder" in rows["jnlpba", "dev"].verdict
@@ -137,8 +140,8 @@ def test_a_difference_is_put_in_words(tmp_path):
 
 
 @pytest.mark.data
-def test_all_eight_corpora_have_the_counts_of_table_1(real_data):
-    differing = {(row.corpus, row.split): row.verdict for row in check(real_data) if not row.equal}
+def test_real_counts_are_those_of_table_1(real_data):
+    differing = {(row.corpus, row.split): row.verdict for row in check_all(real_data) if not row.equal}
     assert differing == {
         ("chemdner", "train"): "differs by -6 words",
         ("chemdner", "dev"): "differs by -6 words",

@@ -1,4 +1,4 @@
-"""The character language model: what it reads, where its features lie, and that it learns."""
+"""The character language model against one character at a time, and its training."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SENTENCES = [
 def toy_embedder(forward: bool = True, layers: int = 1, projection: int | None = None, start: str = "\n"):
     torch.manual_seed(0)
     alphabet = Alphabet({c: n for n, c in enumerate(["<unk>", *" \nabcdefghijklmnopqrstuvwxyz."])})
-    model = CharacterModel(len(alphabet.numbers), 5, 7, layers, projection)
+    model = CharacterModel(len(alphabet.char_to_id), 5, 7, layers, projection)
     return CharacterEmbedder(model, alphabet, forward=forward, fingerprint="toy", start=start)
 
 
@@ -36,7 +36,7 @@ def states_one_character_at_a_time(embedder: CharacterEmbedder, text: str) -> np
     model, states, state = copy.deepcopy(embedder.model).cpu(), [], None
     with torch.no_grad():
         for character in text:
-            number = embedder.alphabet.numbers.get(character, 0)
+            number = embedder.alphabet.char_to_id.get(character, 0)
             output, state = model(torch.tensor([[number]]), state)
             states.append(output[0, 0].numpy())
     return np.stack(states)
@@ -44,7 +44,7 @@ def states_one_character_at_a_time(embedder: CharacterEmbedder, text: str) -> np
 
 @pytest.mark.parametrize("start", ["\n", "<doc>"])
 @pytest.mark.parametrize(("layers", "projection"), [(1, None), (2, 3)])
-def test_a_forward_feature_is_the_state_at_the_character_after_the_token(layers, projection, start):
+def test_forward_features_equal_stepwise_states(layers, projection, start):
     embedder = toy_embedder(True, layers, projection, start)
     for tokens, features in zip(SENTENCES, embedder.embed(SENTENCES), strict=True):
         states = states_one_character_at_a_time(embedder, start + " ".join(tokens) + " ")
@@ -52,7 +52,7 @@ def test_a_forward_feature_is_the_state_at_the_character_after_the_token(layers,
         np.testing.assert_allclose(features, states[at], atol=1e-6)
 
 
-def test_a_backward_feature_is_the_state_at_the_character_before_the_token():
+def test_backward_features_equal_stepwise_states():
     embedder = toy_embedder(forward=False)
     for tokens, features in zip(SENTENCES, embedder.embed(SENTENCES), strict=True):
         states = states_one_character_at_a_time(embedder, "\n" + " ".join(tokens)[::-1] + " ")
@@ -61,7 +61,7 @@ def test_a_backward_feature_is_the_state_at_the_character_before_the_token():
 
 
 @pytest.mark.parametrize("forward", [True, False])
-def test_batches_windows_and_parts_do_not_change_the_features(forward, monkeypatch):
+def test_features_do_not_depend_on_batching(forward, monkeypatch):
     embedder = toy_embedder(forward)
     expected = [next(embedder.embed([tokens])) for tokens in SENTENCES]
     for characters, window in [(1, 1), (64, 3), (100_000, 100_000)]:
@@ -76,7 +76,7 @@ def test_every_token_has_its_row_even_an_empty_one():
     assert shapes == [(len(tokens), 7) for tokens in SENTENCES]
 
 
-def test_a_gpu_reads_by_cudnn_in_whole_float32():
+def test_no_tf32_on_a_gpu():
     embedder, cudnn, seen = toy_embedder(), torch.backends.cudnn, []
     embedder.model.register_forward_pre_hook(lambda *_: seen.append((cudnn.enabled, cudnn.allow_tf32)))
     before = cudnn.enabled, cudnn.allow_tf32
@@ -85,7 +85,7 @@ def test_a_gpu_reads_by_cudnn_in_whole_float32():
     assert (cudnn.enabled, cudnn.allow_tf32) == before
 
 
-def test_saved_and_loaded_it_gives_identical_features(tmp_path):
+def test_save_and_load(tmp_path):
     for number, (forward, projection) in enumerate([(True, None), (False, 3)]):
         embedder = toy_embedder(forward, 2, projection, start="<doc>")
         embedder.save(tmp_path / str(number))
@@ -100,23 +100,23 @@ def periodic_text() -> list[list[str]]:
 
 
 def trained(forward: bool = True, seed: int = 1, epochs: int = 2):
-    told: list[str] = []
+    messages: list[str] = []
     result = train_character_model(
-        periodic_text(), forward=forward, hidden_size=16, epochs=epochs, seed=seed, progress=told.append
+        periodic_text(), forward=forward, hidden_size=16, epochs=epochs, seed=seed, progress=messages.append
     )
-    return *result, told
+    return *result, messages
 
 
 @pytest.mark.parametrize("forward", [True, False])
 def test_training_learns_a_text_that_repeats_itself(forward):
-    model, alphabet, told = trained(forward, epochs=6)
-    uniform = np.log2(len(alphabet.numbers))
+    model, alphabet, messages = trained(forward, epochs=6)
+    uniform = np.log2(len(alphabet.char_to_id))
     assert bits_per_character(model, alphabet, periodic_text(), forward) < uniform / 3
-    assert told[-1].startswith("epoch 6 of 6, ")
-    assert told[-1].endswith("bits a character")
+    assert messages[-1].startswith("epoch 6 of 6, ")
+    assert messages[-1].endswith("bits per character")
 
 
-def test_training_twice_with_one_seed_gives_the_same_weights_bit_for_bit():
+def test_training_is_deterministic():
     torch.manual_seed(5)
     before = torch.get_rng_state()
     first, second, other = trained()[0], trained()[0], trained(seed=2)[0]
@@ -125,10 +125,10 @@ def test_training_twice_with_one_seed_gives_the_same_weights_bit_for_bit():
     assert torch.equal(before, torch.get_rng_state()), "the caller's random numbers are left alone"
 
 
-def test_each_character_is_predicted_once_and_in_order():
+def test_bptt_chunks_cover_the_text():
     text = torch.arange(8 * 5_003)
     streams: list[list[int]] = [[] for _ in range(16)]
-    for characters, following in training.excerpts(text):
+    for characters, following in training.bptt_chunks(text):
         assert torch.equal(characters + 1, following)
         for stream, column in zip(streams, characters.t().tolist(), strict=True):
             stream += column
@@ -136,11 +136,11 @@ def test_each_character_is_predicted_once_and_in_order():
 
 
 def test_rare_characters_share_the_unknown_number():
-    alphabet = training.alphabet_of([["aaaa", "bbb", "z"]])
-    assert alphabet.numbers == {"<unk>": 0, "a": 1, "\n": 2, " ": 3, "b": 4}
+    alphabet = training.build_alphabet([["aaaa", "bbb", "z"]])
+    assert alphabet.char_to_id == {"<unk>": 0, "a": 1, "\n": 2, " ": 3, "b": 4}
     assert alphabet.encode("az\u1234b").tolist() == [1, 0, 0, 4]
 
 
-def test_no_text_to_train_on_is_said():
+def test_empty_training_text_is_refused():
     with pytest.raises(WorkError, match="training text of this job is empty"):
         train_character_model([], forward=True, hidden_size=4, epochs=1, seed=1, progress=print)

@@ -199,7 +199,7 @@ def test_json_offsets_point_at_the_spans(model, test_split):
     spans = [(row["text"], span) for row in found for span in row["spans"]]
     assert len(spans) > 20
     assert all(text[span["start"] : span["end"]] == span["text"] for text, span in spans)
-    scores = [span["score"] for _, span in spans]
+    scores = [span["probability"] for _, span in spans]
     assert 0 < min(scores) < max(scores) <= 1
 
 
@@ -235,7 +235,7 @@ def test_a_long_file_is_tagged_as_it_is_read(model, monkeypatch):
             read += 1
             yield f"fever {number}\n".encode()
 
-    monkeypatch.setattr(predict, "_lines", lines)
+    monkeypatch.setattr(predict, "read_lines", lines)
     waiting = [read - done for done, _ in enumerate(predict.tag_file(Path(model), "-", False, "conll"), 1)]
     assert len(waiting) == 3000
     assert max(waiting) <= 1024

@@ -21,8 +21,8 @@ def case(request):
     torch.manual_seed(len(tags))
     crf = CRF(len(tags)).double()
     emissions = (2 * torch.randn(sum(LENGTHS), len(tags))).double()
-    places = [[(a, b) for a in range(length) for b in range(a + 1, length + 1)] for length in LENGTHS]
-    spans = [[(a, b, kind) for a, b in own for kind in kinds] for own in places]
+    positions = [[(a, b) for a in range(length) for b in range(a + 1, length + 1)] for length in LENGTHS]
+    spans = [[(a, b, kind) for a, b in own for kind in kinds] for own in positions]
     return crf, tags, emissions, packing, spans
 
 
@@ -38,7 +38,7 @@ def paths_with_probability(crf, emissions, length):
     return zip(paths, torch.stack(scores).softmax(0).tolist(), strict=True)
 
 
-def test_a_spans_probability_is_the_sum_over_the_tag_sequences_that_have_it(case):
+def test_probability_equals_enumeration(case):
     crf, tags, emissions, packing, spans = case
     found = span_probabilities(crf, tags, emissions, packing, spans)
     for number, length in enumerate(LENGTHS):
@@ -51,21 +51,21 @@ def test_a_spans_probability_is_the_sum_over_the_tag_sequences_that_have_it(case
         assert found[number] == pytest.approx([expected[span] for span in spans[number]])
 
 
-def test_spans_that_share_a_token_are_never_sure_together(case):
+def test_overlapping_spans_sum_to_at_most_one(case):
     crf, tags, emissions, packing, spans = case
     for own, probabilities in zip(spans, span_probabilities(crf, tags, emissions, packing, spans), strict=True):
         over_first = sum(p for (start, _, _), p in zip(own, probabilities, strict=True) if start == 0)
         assert 0 < over_first <= 1
 
 
-def test_sentences_without_spans_have_no_probabilities(case):
+def test_no_spans_no_probabilities(case):
     crf, tags, emissions, packing, _ = case
     assert span_probabilities(crf, tags, emissions, packing, [[]] * 4) == [[]] * 4
     only_second = [[], [(0, 1, "X")], [], []]
     assert [len(row) for row in span_probabilities(crf, tags, emissions, packing, only_second)] == [0, 1, 0, 0]
 
 
-def test_probabilities_of_scores_far_apart_are_finite():
+def test_extreme_scores_are_finite():
     crf, packing = CRF(3), PackedBatch([2])
     emissions = torch.tensor([[500.0, -500.0, 0.0], [-500.0, 500.0, 0.0]])
     ((sure, never),) = span_probabilities(crf, ["O", "B-X", "I-X"], emissions, packing, [[(1, 2, "X"), (0, 2, "X")]])

@@ -45,7 +45,7 @@ def test_loss_equals_enumerating_all_paths(case):
     torch.testing.assert_close(crf.negative_log_likelihood(*batch), torch.stack(list(enumerated_nlls(crf, *batch))))
 
 
-def test_gradients_equal_those_of_the_enumerated_loss(case):
+def test_gradients_equal_enumeration(case):
     crf, emissions, tags, packing = case
     inputs = [emissions, *crf.parameters()]
     weights = torch.tensor([1.0, 2.0, 0.5, 3.0], dtype=torch.float64)  # sentences of a batch may weigh unevenly
@@ -64,7 +64,7 @@ def test_decoded_path_is_the_best_of_all_paths(case):
         assert tuple(path) == max(scores, key=scores.get)
 
 
-def test_marginals_equal_summing_the_paths_through_each_tag(case):
+def test_marginals_equal_enumeration(case):
     crf, emissions, _, packing = case
     marginals = by_sentence(crf.marginals(emissions, packing), packing)
     for own, found in zip(by_sentence(emissions, packing), marginals, strict=True):
@@ -85,7 +85,7 @@ def test_scores_far_apart_stay_finite():
 
 
 @pytest.mark.slow
-def test_loss_and_path_equal_flairs_viterbi_on_the_same_weights():
+def test_loss_and_path_equal_flairs():
     """Flair keeps START and STOP as tags of their own; their emissions and forbidden moves are -10,000 there."""
     import flair
     from flair.data import Dictionary

@@ -55,7 +55,7 @@ def test_a_trial_gets_the_corpora_and_one_row_of_features_per_token(corpora):
     names = data.tag_sets["mine"]
     assert [names[i] for i in split.tag_ids] == [tag for s in sentences for tag in iob2_to_iobes(s.tags)]
     assert split.starts[2] == split.lengths[:2].sum()
-    features = split.features.tokens(np.array([0, 0, 0, 1]), np.array([0, 1, 2, 3]))
+    features = split.features.gather(np.array([0, 0, 0, 1]), np.array([0, 1, 2, 3]))
     assert features.shape == (4, 8)
     assert (np.abs(features).sum(1) > 0).all()
 
@@ -112,10 +112,10 @@ def test_train_and_dev_are_concatenated_for_main_alone(corpora):
     assert joined.lengths.tolist() == [*train.lengths, *dev.lengths]
     assert joined.tag_ids.tolist() == [*train.tag_ids, *dev.tag_ids]
     sentences, positions = np.array([7, 0, 11, 5, 6]), np.array([0, 1, 2, 2, 0])  # of the second split, the first, ...
-    found = joined.features.tokens(sentences, positions)
+    found = joined.features.gather(sentences, positions)
     for row, sentence, position in zip(found, sentences, positions, strict=True):
         split, index = (train, sentence) if sentence < 6 else (dev, sentence - 6)
-        assert (row == split.features.tokens(np.array([index]), np.array([position]))[0]).all()
+        assert (row == split.features.gather(np.array([index]), np.array([position]))[0]).all()
     assert both.train["other"].lengths.tolist() == apart.train["other"].lengths.tolist()
     assert both.fingerprints == apart.fingerprints
 

@@ -17,7 +17,7 @@ import pytest
 
 from munchray.corpora.catalogue import ENTITY_TYPES, SplitCounts
 from munchray.corpora.download import BLOCK
-from munchray.corpora.fetch import compressed, counted, fetch
+from munchray.corpora.fetch import compress, count_normalised, fetch
 from munchray.corpora.sources import SOURCES, Copy, DownloadSource, Pin
 from munchray.errors import InputError, Interrupted, WorkError
 
@@ -97,7 +97,7 @@ def pinned(texts: dict[str, bytes], *copies: Copy) -> DownloadSource:
     return DownloadSource(
         "Gene",
         copies or (FIRST,),
-        {split: Pin(hashlib.sha256(text).hexdigest(), counted(text)) for split, text in texts.items()},
+        {split: Pin(hashlib.sha256(text).hexdigest(), count_normalised(text)) for split, text in texts.items()},
     )
 
 
@@ -108,7 +108,7 @@ LARGE = {"large": pinned({"train": LARGE_TEXT})}
 
 
 def path_of(copy: Copy, split: str) -> str:
-    return copy.address("", split)
+    return copy.url("", split)
 
 
 def serve(site: Site, texts: dict[str, bytes], copy: Copy = FIRST) -> None:
@@ -123,7 +123,7 @@ def files_in(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_a_fetch_writes_the_three_splits_and_a_second_one_asks_for_nothing(site: Site, tmp_path: Path) -> None:
+def test_fetch_is_idempotent(site: Site, tmp_path: Path) -> None:
     serve(site, TEXTS)
     written = fetch([], tmp_path, base_url=site.base_url, sources=SMALL)
     assert written == [tmp_path / "small" / f"{split}.tsv.gz" for split in TEXTS]
@@ -135,7 +135,7 @@ def test_a_fetch_writes_the_three_splits_and_a_second_one_asks_for_nothing(site:
     assert site.asked == []
 
 
-def test_sources_that_differ_only_in_form_become_the_same_file(site: Site, tmp_path: Path) -> None:
+def test_sources_are_normalised(site: Site, tmp_path: Path) -> None:
     bare = TEXTS["dev"].replace(b"-Gene", b"")
     odd = b"\xef\xbb\xbf-DOCSTART-\tO\n\n\n" + TEXTS["test"].replace(b"\n\n", b"\n \n\n\n").replace(b"\n", b"\r\n")
     unfinished = TEXTS["train"].rstrip(b"\n")
@@ -144,18 +144,18 @@ def test_sources_that_differ_only_in_form_become_the_same_file(site: Site, tmp_p
     assert contents(tmp_path / "small") == {f"{split}.tsv.gz": text for split, text in TEXTS.items()}
 
 
-def test_a_compressed_text_holds_neither_name_nor_time() -> None:
-    made = compressed(TEXTS["train"])
+def test_gzip_has_no_name_or_time() -> None:
+    made = compress(TEXTS["train"])
     assert gzip.decompress(made) == TEXTS["train"]
     assert made[:3] == b"\x1f\x8b\x08"
     assert made[3] == 0  # no flags: no name, no comment
     assert made[4:8] == bytes(4)  # the time stamp
 
 
-def test_a_connection_that_breaks_is_gone_on_with_in_the_same_run(site: Site, tmp_path: Path) -> None:
+def test_broken_connection_is_resumed(site: Site, tmp_path: Path) -> None:
     serve(site, {"train": LARGE_TEXT})
     site.cuts[path_of(FIRST, "train")] = [6 * BLOCK, 4 * BLOCK]
-    fetch([], tmp_path, base_url=site.base_url, sources=LARGE, waits=(0, 0))
+    fetch([], tmp_path, base_url=site.base_url, sources=LARGE, retry_delays=(0, 0))
     assert contents(tmp_path / "large") == {"train.tsv.gz": LARGE_TEXT}
     asked = [(wanted, sent) for _, wanted, sent in site.asked]
     assert asked == [
@@ -165,22 +165,22 @@ def test_a_connection_that_breaks_is_gone_on_with_in_the_same_run(site: Site, tm
     ]
 
 
-def test_a_run_that_gave_up_is_gone_on_with_by_the_next(site: Site, tmp_path: Path) -> None:
+def test_next_run_resumes_a_partial_file(site: Site, tmp_path: Path) -> None:
     serve(site, {"train": LARGE_TEXT})
     site.cuts[path_of(FIRST, "train")] = [9 * BLOCK]
-    with pytest.raises(WorkError, match=r"Run the same command again to go on") as caught:
-        fetch([], tmp_path, base_url=site.base_url, sources=LARGE, waits=())
+    with pytest.raises(WorkError, match=r"Run the same command again to resume") as caught:
+        fetch([], tmp_path, base_url=site.base_url, sources=LARGE, retry_delays=())
     assert site.base_url + path_of(FIRST, "train") in str(caught.value)
     assert not (tmp_path / "large" / "train.tsv.gz").exists()
 
-    fetch([], tmp_path, base_url=site.base_url, sources=LARGE, waits=())
+    fetch([], tmp_path, base_url=site.base_url, sources=LARGE, retry_delays=())
     assert contents(tmp_path / "large") == {"train.tsv.gz": LARGE_TEXT}
     assert [wanted for _, wanted, _ in site.asked] == [None, f"bytes={9 * BLOCK}-"]
     assert sum(sent for _, _, sent in site.asked) == len(LARGE_TEXT)
     assert files_in(tmp_path / "large") == ["train.tsv.gz"]
 
 
-def test_ctrl_c_keeps_what_came(site: Site, tmp_path: Path) -> None:
+def test_ctrl_c_keeps_the_partial_file(site: Site, tmp_path: Path) -> None:
     def stop(label: str, here: int, total: int | None) -> None:
         if here > 100_000:
             raise KeyboardInterrupt
@@ -198,11 +198,11 @@ def test_ctrl_c_keeps_what_came(site: Site, tmp_path: Path) -> None:
     assert contents(tmp_path / "large") == {"train.tsv.gz": LARGE_TEXT}
 
 
-def test_a_server_without_ranges_sends_the_file_again_from_its_start(site: Site, tmp_path: Path) -> None:
+def test_server_without_ranges_restarts(site: Site, tmp_path: Path) -> None:
     serve(site, {"train": LARGE_TEXT})
     site.ranges = False
     site.cuts[path_of(FIRST, "train")] = [6 * BLOCK]
-    fetch([], tmp_path, base_url=site.base_url, sources=LARGE, waits=(0,))
+    fetch([], tmp_path, base_url=site.base_url, sources=LARGE, retry_delays=(0,))
     assert [(wanted, sent) for _, wanted, sent in site.asked] == [
         (None, 6 * BLOCK),
         (f"bytes={6 * BLOCK}-", len(LARGE_TEXT)),
@@ -215,31 +215,31 @@ def test_a_partial_file_with_nothing_left_to_ask_for(site: Site, tmp_path: Path,
     serve(site, {"train": LARGE_TEXT})
     site.cuts[path_of(FIRST, "train")] = [100]
     with pytest.raises(WorkError):
-        fetch([], tmp_path, base_url=site.base_url, sources=LARGE, waits=())
+        fetch([], tmp_path, base_url=site.base_url, sources=LARGE, retry_delays=())
     (part,) = (tmp_path / "large").iterdir()
     part.write_bytes(LARGE_TEXT + b"x" * surplus)  # killed between the last byte and the check, or damaged
 
     site.asked.clear()
-    fetch([], tmp_path, base_url=site.base_url, sources=LARGE, waits=(0,))
+    fetch([], tmp_path, base_url=site.base_url, sources=LARGE, retry_delays=(0,))
     assert contents(tmp_path / "large") == {"train.tsv.gz": LARGE_TEXT}
     assert sum(sent for _, _, sent in site.asked) == (len(LARGE_TEXT) if surplus else 0)
 
 
-def test_a_busy_server_is_asked_again(site: Site, tmp_path: Path) -> None:
+def test_transient_errors_are_retried(site: Site, tmp_path: Path) -> None:
     serve(site, TEXTS)
     site.errors[path_of(FIRST, "dev")] = [503, 429]
-    fetch([], tmp_path, base_url=site.base_url, sources=SMALL, waits=(0, 0))
+    fetch([], tmp_path, base_url=site.base_url, sources=SMALL, retry_delays=(0, 0))
     assert [path for path, _, _ in site.asked].count(path_of(FIRST, "dev")) == 3
     assert len(contents(tmp_path / "small")) == 3
 
 
-def test_a_missing_file_is_asked_for_once_and_the_others_are_kept(site: Site, tmp_path: Path) -> None:
+def test_missing_file_is_not_retried(site: Site, tmp_path: Path) -> None:
     serve(site, {"train": TEXTS["train"], "test": TEXTS["test"]})
     with pytest.raises(WorkError) as caught:
-        fetch([], tmp_path, base_url=site.base_url, sources=SMALL, waits=(0, 0))
+        fetch([], tmp_path, base_url=site.base_url, sources=SMALL, retry_delays=(0, 0))
     message = str(caught.value)
     assert f"{site.base_url}{path_of(FIRST, 'dev')}: the server answered 404" in message
-    assert "2 files were written and checked" in message
+    assert "2 files were written and verified" in message
     assert [path for path, _, _ in site.asked].count(path_of(FIRST, "dev")) == 1
     assert files_in(tmp_path / "small") == ["test.tsv.gz", "train.tsv.gz"]
 
@@ -247,7 +247,7 @@ def test_a_missing_file_is_asked_for_once_and_the_others_are_kept(site: Site, tm
     assert fetch([], tmp_path, base_url=site.base_url, sources=SMALL) == [tmp_path / "small" / "dev.tsv.gz"]
 
 
-def test_changed_content_is_refused_even_when_its_counts_are_right(site: Site, tmp_path: Path) -> None:
+def test_changed_content_is_refused(site: Site, tmp_path: Path) -> None:
     changed = TEXTS["dev"].replace(b"BRCA1", b"BRCA2", 1)
     serve(site, TEXTS | {"dev": changed, "test": text_of("test", 2)})
     with pytest.raises(WorkError) as caught:
@@ -256,7 +256,7 @@ def test_changed_content_is_refused_even_when_its_counts_are_right(site: Site, t
     assert f"is {hashlib.sha256(changed).hexdigest()}, expected {hashlib.sha256(TEXTS['dev']).hexdigest()}" in message
     assert "its counts are right, so tokens or tags were changed" in message
     assert "it has 2 sentences, 8 words, 2 annotations, expected 3 sentences, 12 words, 3 annotations" in message
-    assert "Does the address open in a browser?" in message
+    assert "Does the URL open in a browser?" in message
     assert files_in(tmp_path / "small") == ["train.tsv.gz"]  # nor is a partial file left to go on with
 
 
@@ -274,7 +274,7 @@ def test_changed_content_is_refused_even_when_its_counts_are_right(site: Site, t
     ],
     ids=["a proxy's page", "another type", "an empty token", "not UTF-8", "empty"],
 )
-def test_what_is_no_corpus_is_refused(site: Site, tmp_path: Path, content: bytes, expected: str) -> None:
+def test_invalid_content_is_refused(site: Site, tmp_path: Path, content: bytes, expected: str) -> None:
     serve(site, TEXTS | {"dev": content})
     with pytest.raises(WorkError) as caught:
         fetch([], tmp_path, base_url=site.base_url, sources=SMALL)
@@ -282,7 +282,7 @@ def test_what_is_no_corpus_is_refused(site: Site, tmp_path: Path, content: bytes
     assert "dev.tsv.gz" not in files_in(tmp_path / "small")
 
 
-def test_the_second_copy_is_taken_when_the_first_is_gone_or_wrong(site: Site, tmp_path: Path) -> None:
+def test_second_copy_is_the_fallback(site: Site, tmp_path: Path) -> None:
     sources = {"small": pinned(TEXTS, FIRST, SECOND)}
     serve(site, {"train": TEXTS["train"], "dev": text_of("dev", 4)})
     serve(site, TEXTS, SECOND)
@@ -294,12 +294,12 @@ def test_the_second_copy_is_taken_when_the_first_is_gone_or_wrong(site: Site, tm
     ]
 
 
-def test_a_refused_connection_stops_at_the_first_file(tmp_path: Path) -> None:
-    with socket.socket() as held:  # bound but not listening: nobody else can take the port meanwhile
+def test_refused_connection_stops_the_fetch(tmp_path: Path) -> None:
+    with socket.socket() as held:  # bound but not listening: no other process can take the port
         held.bind(("127.0.0.1", 0))
         base_url = f"http://127.0.0.1:{held.getsockname()[1]}"
         with pytest.raises(WorkError) as caught:
-            fetch([], tmp_path, base_url=base_url, sources=SMALL, waits=(0,))
+            fetch([], tmp_path, base_url=base_url, sources=SMALL, retry_delays=(0,))
     message = str(caught.value)
     assert f"{base_url}{path_of(FIRST, 'train')}" in message
     assert "Connection refused (attempt 2 of 2). Is there a network connection?" in message
@@ -307,31 +307,31 @@ def test_a_refused_connection_stops_at_the_first_file(tmp_path: Path) -> None:
     assert message.count("\n") == 1
 
 
-def test_progress_names_the_file_and_counts_to_its_end(site: Site, tmp_path: Path) -> None:
+def test_progress_is_reported(site: Site, tmp_path: Path) -> None:
     serve(site, {"train": LARGE_TEXT})
-    heard: list[tuple[str, int, int | None]] = []
-    fetch([], tmp_path, base_url=site.base_url, sources=LARGE, progress=lambda *report: heard.append(report))
-    assert {(label, total) for label, _, total in heard} == {("large/train", len(LARGE_TEXT))}
-    here = [bytes_here for _, bytes_here, _ in heard]
+    reports: list[tuple[str, int, int | None]] = []
+    fetch([], tmp_path, base_url=site.base_url, sources=LARGE, progress=lambda *report: reports.append(report))
+    assert {(label, total) for label, _, total in reports} == {("large/train", len(LARGE_TEXT))}
+    here = [bytes_here for _, bytes_here, _ in reports]
     assert here == sorted(here)
     assert (here[0], here[-1]) == (0, len(LARGE_TEXT))
     assert len(here) > 2
 
 
-@pytest.mark.parametrize("mine", [compressed(text_of("train", 5)), b"no gzip", b""], ids=["other", "text", "empty"])
+@pytest.mark.parametrize("mine", [compress(text_of("train", 5)), b"no gzip", b""], ids=["other", "text", "empty"])
 def test_a_file_of_ones_own_is_never_replaced(site: Site, tmp_path: Path, mine: bytes) -> None:
     serve(site, TEXTS)
     path = tmp_path / "small" / "train.tsv.gz"
     path.parent.mkdir()
     path.write_bytes(mine)
-    with pytest.raises(WorkError, match="is there already, but is not what would be fetched") as caught:
+    with pytest.raises(WorkError, match="exists, but is not the file that would be fetched") as caught:
         fetch([], tmp_path, base_url=site.base_url, sources=SMALL)
     assert "It was not changed; move it away to have it downloaded." in str(caught.value)
     assert path.read_bytes() == mine
     assert files_in(tmp_path / "small") == ["dev.tsv.gz", "test.tsv.gz", "train.tsv.gz"]
 
 
-def test_right_counts_suffice_only_where_the_source_says_so(site: Site, tmp_path: Path) -> None:
+def test_counts_suffice_only_where_declared(site: Site, tmp_path: Path) -> None:
     renamed = {split: text.replace(b"BRCA1", b"TP53") for split, text in TEXTS.items()}
     serve(site, renamed)
     sources = {"small": replace(SMALL["small"], counts_suffice=True)}
@@ -347,7 +347,7 @@ def test_right_counts_suffice_only_where_the_source_says_so(site: Site, tmp_path
         fetch([], tmp_path, base_url=site.base_url, sources=sources)
 
 
-def test_unknown_corpora_are_named_with_the_nearest_before_anything_is_done(tmp_path: Path) -> None:
+def test_unknown_corpora_get_suggestions(tmp_path: Path) -> None:
     with pytest.raises(InputError) as caught:
         fetch(["ncbi-diseases", "s800", "linneaus"], tmp_path / "data")
     assert [problem.fix for problem in caught.value.problems] == [
@@ -362,7 +362,7 @@ def test_a_base_address_that_is_none_is_refused_once(tmp_path: Path, address: st
     with pytest.raises(InputError) as caught:
         fetch(["s800"], tmp_path, base_url=address)
     assert str(caught.value) == (
-        f"corpora fetch: base address '{address}'; expected an address such as https://raw.githubusercontent.com"
+        f"corpora fetch: base URL '{address}'; expected a URL such as https://raw.githubusercontent.com"
     )
 
 
@@ -379,7 +379,7 @@ def test_a_target_that_is_read_only_is_refused(tmp_path: Path) -> None:
         fetch(["s800"], tmp_path)
 
 
-def test_a_file_where_a_corpus_folder_should_be_is_named(site: Site, tmp_path: Path) -> None:
+def test_file_instead_of_a_corpus_folder(site: Site, tmp_path: Path) -> None:
     (tmp_path / "small").write_text("mine")
     with pytest.raises(WorkError, match=r"small: File exists"):
         fetch([], tmp_path, base_url=site.base_url, sources=SMALL)
@@ -398,7 +398,7 @@ CHEMDNER_SHORT = {"train": 6, "dev": 6, "test": 2}  # words that the shared conv
 
 @pytest.mark.slow
 @pytest.mark.data
-def test_the_real_corpora_come_through_a_fetch_unchanged(site: Site, real_data: Path, tmp_path: Path) -> None:
+def test_real_corpora_are_fetched_unchanged(site: Site, real_data: Path, tmp_path: Path) -> None:
     real = {
         (name, split): gzip.decompress((real_data / name / f"{split}.tsv.gz").read_bytes())
         for name, source in SOURCES.items()
@@ -411,7 +411,7 @@ def test_the_real_corpora_come_through_a_fetch_unchanged(site: Site, real_data: 
         site.files[path_of(copy, split)] = bare
     assert len(fetch([], tmp_path, base_url=site.base_url)) == 24
     for (name, split), text in real.items():
-        found, pinned_counts = counted(text), SOURCES[name].pins[split].counts
+        found, pinned_counts = count_normalised(text), SOURCES[name].pins[split].counts
         short = CHEMDNER_SHORT[split] if name == "chemdner" else 0
         assert found == SplitCounts(pinned_counts.sentences, pinned_counts.words - short, pinned_counts.annotations)
         assert gzip.decompress((tmp_path / name / f"{split}.tsv.gz").read_bytes()) == text

@@ -7,7 +7,7 @@ import pytest
 
 from munchray.corpora.catalogue import load_split
 from munchray.errors import WorkError
-from munchray.models.bundle import Model
+from munchray.models.model import Model
 from munchray.tagging.scoring import sentence_counts
 from munchray.training.final_evaluation import read_test, score_test, scored_on
 from munchray.training.inputs import prepare, read_inputs
@@ -29,7 +29,7 @@ def test_the_stored_counts_are_those_of_the_exported_model_tagging_the_text(smal
     settings = small_model.job.first_trial()
     score = score_test(trial, settings, data, "cpu")
     gold = load_split(data.sources[settings.main], "test")
-    found = list(Model.load(small_model.folder).tag(s.tokens for s in gold))
+    found = Model.load(small_model.folder).tag([s.tokens for s in gold])
     assert score.sentences[settings.main] == [
         sentence_counts(s.tags, tags) for s, tags in zip(gold, found, strict=True)
     ]

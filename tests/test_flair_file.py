@@ -1,18 +1,18 @@
-"""A model as Flair's file: plain Flair, in a process without munchray, gives the same tags and the same loss."""
+"""Exported Flair files: plain Flair, in a process without munchray, gives the same tags and loss."""
 
 import numpy as np
 import pytest
 import torch
 from tiny_bert import tiny_bert
 
-from benchmarks.exported import flairs_answers, own_answers
+from benchmarks.exported import flair_predictions, munchray_predictions
 from munchray.corpora.catalogue import load_split
 from munchray.corpora.tags import spans_of, tag_set
 from munchray.errors import InputError
 from munchray.features.charlm import Alphabet, CharacterEmbedder, CharacterModel
 from munchray.features.flair_adapter import TransformerEmbedder
 from munchray.features.words import SubwordVectors, WordVectors
-from munchray.models.bundle import Model
+from munchray.models.model import Model
 from munchray.tagging.tagger import Tagger
 
 pytestmark = pytest.mark.slow  # importing Flair takes many seconds
@@ -23,7 +23,7 @@ def odd_embedders(folder):
     rng, letters = np.random.default_rng(1), "\n abcdefghijklmnopqrstuvwxyz.,"
     alphabet = Alphabet({letter: n for n, letter in enumerate(["<unk>", *letters])})
     torch.manual_seed(1)
-    model = CharacterModel(len(alphabet.numbers), 8, 12, projection=10)
+    model = CharacterModel(len(alphabet.char_to_id), 8, 12, projection=10)
     words = {word: n for n, word in enumerate(["fever", "the", "of", "cancer", "000"])}
     table = rng.normal(size=(len(words), 6)).astype(np.float32)
     buckets = rng.normal(size=(50, 7)).astype(np.float32)
@@ -53,7 +53,7 @@ def odd_model(folder):
     return Model(tagger, embedders, "m")
 
 
-def test_plain_flair_gives_the_same_tags_spans_and_loss_on_a_whole_test_split(small_model, tmp_path):
+def test_plain_flair_predicts_the_same(small_model, tmp_path):
     from munchray.models.flair_file import write_flair_file
 
     split = [s for s in load_split(small_model.data.sources[small_model.job.main], "test") if s.tokens]
@@ -61,36 +61,36 @@ def test_plain_flair_gives_the_same_tags_spans_and_loss_on_a_whole_test_split(sm
     gold = [spans_of(s.tags) for s in split]
     trained, odd = Model.load(small_model.folder), odd_model(tmp_path)
     for model, name in ((trained, "trained.pt"), (odd, "odd.pt")):
-        write_flair_file(model._tagger, model._embedders, model.main, tmp_path / name)
-    trained_says, odd_says = flairs_answers(
+        write_flair_file(model.tagger, model.embedders, model.main, tmp_path / name)
+    trained_says, odd_says = flair_predictions(
         *((str(tmp_path / name), sentences, gold) for name in ("trained.pt", "odd.pt"))
     )
 
-    tags, loss = own_answers(trained, sentences, gold)
+    tags, loss = munchray_predictions(trained, sentences, gold)
     assert trained_says[0] == tags
     assert trained_says[1] == [spans_of(row) for row in tags]
     assert trained_says[2] == pytest.approx(loss, rel=1e-3)
     assert sum(tag != "O" for row in tags for tag in row) > 50
 
-    tags, loss = own_answers(odd, sentences, gold)
+    tags, loss = munchray_predictions(odd, sentences, gold)
     assert odd_says[0] == tags
     assert odd_says[2] == pytest.approx(loss, rel=1e-3)
-    assert {tag for row in tags for tag in row} == set(odd._tagger.tag_sets["m"])
+    assert {tag for row in tags for tag in row} == set(odd.tagger.tag_sets["m"])
 
 
-def test_what_flair_cannot_hold_or_would_overwrite_is_refused(tmp_path):
+def test_unsupported_exports_are_refused(tmp_path):
     from munchray.models.flair_file import write_flair_file
 
     model = odd_model(tmp_path)
-    twice = [model._embedders[2], *model._embedders]
+    twice = [model.embedders[2], *model.embedders]
     with pytest.raises(InputError, match=r"2 embeddings with n-grams \(fasttext\); expected at most one"):
-        write_flair_file(model._tagger, twice, "m", tmp_path / "two.pt")
+        write_flair_file(model.tagger, twice, "m", tmp_path / "two.pt")
     (tmp_path / "thesis.txt").write_text("years of work")
     with pytest.raises(InputError, match="no Flair model"):
-        write_flair_file(model._tagger, model._embedders, "m", tmp_path / "thesis.txt")
+        write_flair_file(model.tagger, model.embedders, "m", tmp_path / "thesis.txt")
     with pytest.raises(InputError, match=r"is a folder.*Name a file in it"):
-        write_flair_file(model._tagger, model._embedders, "m", tmp_path)
+        write_flair_file(model.tagger, model.embedders, "m", tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bert", "thesis.txt"]
     for _ in range(2):
-        write_flair_file(model._tagger, model._embedders, "m", tmp_path / "tagger.pt")
+        write_flair_file(model.tagger, model.embedders, "m", tmp_path / "tagger.pt")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bert", "tagger.pt", "thesis.txt"]

@@ -191,7 +191,6 @@ def test_a_wrong_value_is_named_with_its_line(files, line, message):
         ({"regime": "stak"}, ":5: regime is \"stak\"; expected one of single_task, multi_task"),
         ({"regime": "single_task"}, ": the regime single_task uses no auxiliaries; expected none"),
         ({"regime": None}, ":1: regime is missing"),
-        ({"search_space": None}, ":1: search_space is missing"),
         ({"search_space": "{}"}, ":5: search space empty; expected at least one of learning_rate"),
         ({"search_space": "[orders]"}, ":5: search_space is [\"orders\"]; expected the name or path"),
         ({"search_space": "order"}, ":5: no search space 'order'; expected a file order.yaml in search_spaces"),

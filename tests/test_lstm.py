@@ -22,7 +22,7 @@ def run(forward, lstm, inputs, weights):
 
 @pytest.mark.parametrize("lengths", BATCHES.values(), ids=BATCHES)
 @pytest.mark.parametrize(("width", "size"), [(5, 3), (40, 32)])
-def test_outputs_and_all_gradients_equal_torchs_packed_lstm(lengths, width, size):
+def test_outputs_and_gradients_equal_torch(lengths, width, size):
     torch.manual_seed(0)
     packing, lstm = PackedBatch(lengths), nn.LSTM(width, size, bidirectional=True)
     inputs, weights = torch.randn(sum(lengths), width), torch.randn(sum(lengths), 2 * size)
@@ -35,7 +35,7 @@ def test_outputs_and_all_gradients_equal_torchs_packed_lstm(lengths, width, size
         torch.testing.assert_close(got, want)
 
 
-def test_a_sentence_has_the_same_states_alone_and_in_company():
+def test_states_do_not_depend_on_the_batch():
     torch.manual_seed(0)
     lstm, sentences = nn.LSTM(4, 6, bidirectional=True), [torch.randn(n, 4) for n in (3, 7, 2)]
     together = PackedBatch([3, 7, 2])
@@ -45,7 +45,7 @@ def test_a_sentence_has_the_same_states_alone_and_in_company():
         torch.testing.assert_close(torch.from_numpy(found), alone)
 
 
-def test_bfloat16_products_stay_close_and_leave_float32_states_and_gradients():
+def test_bfloat16_is_close_to_float32():
     torch.manual_seed(0)
     lengths = [3, 9, 1, 4]
     packing, lstm = PackedBatch(lengths), nn.LSTM(16, 8, bidirectional=True)

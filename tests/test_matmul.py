@@ -1,4 +1,4 @@
-"""Matrix products by either library against torch's, and the shapes that oneDNN meets."""
+"""Matrix products by either library against torch's, and the number of distinct shapes."""
 
 import pytest
 import torch
@@ -28,7 +28,7 @@ def test_products_are_those_of_torch(rows):
 
 
 @pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
-def test_a_linear_layer_gives_what_torchs_gives_and_the_same_gradients(precision):
+def test_linear_equals_torch(precision):
     torch.manual_seed(0)
     layer, inputs, weights = nn.Linear(20, 6), torch.randn(70, 20, requires_grad=True), torch.randn(70, 6)
     variables = (inputs, layer.weight, layer.bias)
@@ -40,9 +40,9 @@ def test_a_linear_layer_gives_what_torchs_gives_and_the_same_gradients(precision
 
 
 def test_further_rows_are_zero_and_change_nothing():
-    room = matmul.empty_padded(2, 70, 3, torch.bfloat16)
-    assert room.shape == (2, 128, 3)
-    assert not room[:, 70:].any()
+    padded = matmul.empty_padded(2, 70, 3, torch.bfloat16)
+    assert padded.shape == (2, 128, 3)
+    assert not padded[:, 70:].any()
     assert matmul.empty_padded(2, 70, 3, torch.float32).shape[1] == (128 if matmul.HAS_ONEDNN else 70)
 
 
@@ -59,7 +59,7 @@ class Sizes(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-def test_batches_of_any_number_of_tokens_are_multiplied_in_few_shapes():
+def test_few_shapes_are_multiplied():
     lstm, layer, sizes = nn.LSTM(5, 3, bidirectional=True), nn.Linear(5, 5), Sizes()
     for longest in range(30, 60):
         packing = PackedBatch([longest, longest - 1, longest - 2])

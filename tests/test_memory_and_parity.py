@@ -69,7 +69,7 @@ def test_processes_below_one_are_found_with_their_command_lines():
 
 @pytest.mark.slow
 def test_memory_of_a_search_and_of_its_steps(tmp_path, monkeypatch):
-    monkeypatch.setattr(memory, "LOOK_EVERY", 0.02)  # such trials are short
+    monkeypatch.setattr(memory, "SAMPLE_EVERY_S", 0.02)  # such trials are short
     path = tmp_path / "out" / "memory.json"
     sizes = ["--inputs", "12", "--units", "4", "--sentences", "80", "--updates", "2", "--trials", "2"]
     memory.main([*sizes, "--corpora", "sample-disease-1", "sample-gene-1", "--json", str(path)])

@@ -1,4 +1,4 @@
-"""Packed batches against torch's packed sequences and against what the words say."""
+"""Packed batches against torch's packed sequences and against their definitions."""
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ def numbered(lengths):
 
 
 @given(LENGTHS)
-def test_tokens_lie_where_torch_packs_them(lengths):
+def test_order_equals_torch(lengths):
     packing, sentences = PackedBatch(lengths), numbered(lengths)
     by_length = sorted(sentences, key=len, reverse=True)
     judge = pack_sequence([torch.from_numpy(tokens) for tokens in by_length])
@@ -34,7 +34,7 @@ def test_unpacking_undoes_packing(lengths):
 
 
 @given(LENGTHS)
-def test_indices_point_at_the_mirrored_the_previous_and_the_last_token(lengths):
+def test_index_tensors(lengths):
     packing, sentences = PackedBatch(lengths), numbered(lengths)
     packed = torch.from_numpy(packing.pack(sentences))
     for mirrored, tokens in zip(packing.unpack(packed[packing.mirror]), sentences, strict=True):
@@ -46,7 +46,7 @@ def test_indices_point_at_the_mirrored_the_previous_and_the_last_token(lengths):
 
 
 @given(LENGTHS, st.data())
-def test_some_of_the_sentences_are_packed_as_if_they_were_alone(lengths, data):
+def test_select_equals_packing_alone(lengths, data):
     chosen = sorted(data.draw(st.sets(st.sampled_from(range(len(lengths))), min_size=1)))
     sentences = numbered(lengths)
     packing = PackedBatch(lengths)

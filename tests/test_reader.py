@@ -1,4 +1,4 @@
-"""PaperResults column files: what is tolerated, what is normalised, and what is said about each mistake."""
+"""Reading column files: tolerated variants, normalisation, and the message for each mistake."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ def problems_of(path, **options):
 
 
 @pytest.mark.parametrize("name", ["iob1.conll", "iob2.tsv", "iobes.tsv", "bilou.tsv"])
-def test_the_same_sentences_are_read_from_every_scheme(name):
+def test_all_schemes_give_the_same_sentences(name):
     assert read_columns(DATA / name) == TWO_SENTENCES
 
 
 @pytest.mark.parametrize(("scheme", "name"), [("iob1", "iob1.conll"), ("iob2", "iob2.tsv"), ("iobes", "iobes.tsv")])
-def test_a_named_scheme_is_accepted_where_it_is_kept(scheme, name):
+def test_named_schemes_are_accepted(scheme, name):
     assert read_columns(DATA / name, scheme=scheme) == TWO_SENTENCES
 
 
@@ -52,14 +52,14 @@ def test_columns_can_be_chosen_from_either_end():
     assert read_columns(DATA / "iob1.conll", token_column=1)[0].tokens == ("NNP", "VBZ", "JJ", "NN", ".")
 
 
-def test_windows_files_with_bom_docstart_and_blank_lines_are_read(written):
+def test_windows_files_are_read(written):
     lines = ["\ufeff-DOCSTART- -X- O", "", "A   x  B-T", "b  x   I-T", " \t ", "", "-DOCSTART- -X- O", "c x O"]
     expected = [Sentence(("A", "b"), ("B-T", "I-T")), Sentence(("c",), ("O",))]
     assert read_columns(written("\r\n".join(lines))) == expected
     assert read_columns(written("\r\n".join(lines) + "\r\n")) == expected
 
 
-def test_docstart_ends_a_sentence_without_blank_lines(written):
+def test_docstart_ends_a_sentence(written):
     path = written("a\tO\nb\tO\n-DOCSTART-\tO\nc\tB-X\n\nd\tO\n-DOCSTART-\tO\n")
     assert [sentence.tokens for sentence in read_columns(path)] == [("a", "b"), ("c",), ("d",)]
 
@@ -69,7 +69,7 @@ def test_gzip_is_transparent(written):
     assert read_columns(written(gzip.compress(content), "train.tsv.gz")) == TWO_SENTENCES
 
 
-def test_only_line_feeds_separate_lines_and_only_tabs_separate_columns(written):
+def test_unicode_spaces_do_not_split(written):
     strange = ["a\u2028b", "c\u0085d", "\u00a0", "e\x0bf", "New York", "\x1c"]
     path = written("".join(f"{token}\tB-X\n" for token in strange) * 2 + "\nlast\tO")
     assert read_columns(path)[0].tokens == tuple(strange * 2)
@@ -86,20 +86,20 @@ LINES = st.tuples(TOKENS, st.sampled_from(["O", "B-X", "B-y z"]))
 
 @settings(deadline=None)
 @given(st.lists(st.lists(LINES, min_size=1, max_size=4), min_size=1, max_size=4))
-def test_whatever_is_written_as_columns_is_read_back(tmp_path_factory, sentences):
+def test_columns_round_trip(tmp_path_factory, sentences):
     path = tmp_path_factory.mktemp("columns") / "train.tsv"
     text = "\n\n".join("\n".join("\t".join(pair) for pair in sentence) for sentence in sentences)
     path.write_bytes(text.encode())
     assert read_columns(path) == [Sentence(*zip(*sentence, strict=True)) for sentence in sentences]
 
 
-def test_blank_lines_at_either_end_and_in_a_row_count_for_line_numbers(written):
+def test_blank_lines_count_for_line_numbers(written):
     good = "a\tO\nb\tB-X\n"
     assert len(read_columns(written(f"\n\n{good}\n\n\n\n \n{good}\n\n"))) == 2
     assert problems_of(written(f"\n\n{good}\n\n\n\n \n{good}\nc\tX\n\n"))[0].startswith("train.tsv:13: tag 'X'")
 
 
-def test_every_odd_line_is_reported_with_its_line():
+def test_odd_lines_are_reported():
     assert problems_of(DATA / "odd_lines.tsv") == [
         (
             "odd_lines.tsv:4: 1 column ('intake'); expected 2 columns as on line 3. "
@@ -125,7 +125,7 @@ def test_every_odd_line_is_reported_with_its_line():
     ]
 
 
-def test_two_wrong_lines_do_not_make_a_right_pair(written):
+def test_wrong_lines_are_not_joined(written):
     good = "a\tO\nb\tO\n\n"
     problems = problems_of(written(f"{good}{good}x\nO\ty\tO\n"))
     assert [problem.split(" (")[0] for problem in problems] == ["train.tsv:7: 1 column", "train.tsv:8: 3 columns"]
@@ -136,7 +136,7 @@ def test_a_file_of_one_column_needs_two(written):
     assert "expected at least 4 columns" in problems_of(written("a\tO\n"), tag_column=3)[0]
 
 
-def test_twenty_problems_are_shown_and_the_rest_counted(written):
+def test_only_twenty_problems_are_shown(written):
     problems = problems_of(written("a\tO\n" + "b\tX\n" * 1234))
     assert len(problems) == 21
     assert problems[19].startswith("train.tsv:21: ")
@@ -150,7 +150,7 @@ def test_a_file_without_sentences_is_refused(written, content):
     ]
 
 
-def test_an_endless_sentence_is_reported_where_it_begins(written):
+def test_very_long_sentence_is_reported(written):
     path = written("a\tO\n\n" + "b\tO\n" * 10_000)
     assert problems_of(path) == [
         (
@@ -180,12 +180,12 @@ def test_a_damaged_gzip_is_refused(written, damage):
     assert "Copy or download it again" in problem
 
 
-def test_a_file_that_is_not_there_or_a_folder_is_refused(tmp_path):
+def test_missing_file_and_folder_are_refused(tmp_path):
     assert "cannot be read (No such file" in problems_of(tmp_path / "none.tsv")[0]
     assert "cannot be read (Is a directory" in problems_of(tmp_path)[0]
 
 
-def test_strict_iob2_reports_every_entity_that_begins_with_i(written):
+def test_strict_iob2_reports_violations(written):
     path = written("a\tO\nb\tI-X\n\nc\tI-X\nd\tI-X\ne\tI-Y\nf\tB-Y\ng\tI-Y\n")
     assert problems_of(path, scheme="iob2") == [
         "train.tsv:2: tag 'I-X' at the start of a sentence or after 'O'; expected 'B-X' (IOB2)",
@@ -203,7 +203,7 @@ def test_strict_schemes_refuse_the_tags_of_others():
     )
 
 
-def test_a_file_in_no_scheme_names_the_first_lines_against_both(written):
+def test_file_in_no_scheme_names_two_lines(written):
     path = written("a\tB-X\nb\tI-X\n\nc\tO\nd\tI-X\n\ne\tI-X\n")
     assert problems_of(path) == [
         (
@@ -214,7 +214,7 @@ def test_a_file_in_no_scheme_names_the_first_lines_against_both(written):
     ]
 
 
-def test_ill_formed_iobes_is_reported_and_says_why_it_is_iobes(written):
+def test_ill_formed_iobes_is_reported(written):
     why = ". The file is read as IOBES because of 'S-X' on line 1"
     path = written("a\tS-X\nb\tB-X\nc\tO\nd\tE-X\n\ne\tI-X\nf\tE-X\n\ng\tB-X\n")
     assert problems_of(path) == [
@@ -237,12 +237,12 @@ def test_ill_formed_iobes_is_reported_and_says_why_it_is_iobes(written):
     ]
 
 
-def test_tags_beside_an_unreadable_line_are_not_blamed(written):
+def test_unreadable_lines_cause_no_violations(written):
     problems = problems_of(written("a\tO\nb\nc\tI-X\n\nd\tB-X\n"))
     assert [problem.split(": ")[0] for problem in problems] == ["train.tsv:2"]
 
 
-def test_equal_strings_are_kept_once(written):
+def test_equal_strings_are_one_object(written):
     first, second = read_columns(written("word\tB-Disease\n\nword\tB-Disease\n"))
     assert first.tokens[0] is second.tokens[0]
     assert first.tags[0] is second.tags[0]

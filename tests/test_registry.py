@@ -19,10 +19,10 @@ from safetensors.torch import load_file, save_file
 from munchray.corpora.catalogue import load_split
 from munchray.corpora.tags import spans_of
 from munchray.errors import InputError
-from munchray.models.bundle import Model
 from munchray.models.card import model_card
 from munchray.models.export import TrainedModel
-from munchray.models.text import read_text
+from munchray.models.model import Model
+from munchray.models.text import tokenize_lines
 from munchray.training.inputs import open_embedders
 
 pytestmark = pytest.mark.slow  # importing MLflow takes many seconds
@@ -125,10 +125,10 @@ def test_text_and_tokens_give_the_same_spans_with_offsets(registered, store, sma
     of_text, *of_tokens = model.predict([text, *sentences])
     expected = tokens_found(small_model, sentences)
     assert [[span["text"] for span in own] for own in of_tokens] == expected
-    found_in_lines = tokens_found(small_model, [sentence.words for sentence in read_text(text.splitlines())])
+    found_in_lines = tokens_found(small_model, [sentence.words for sentence in tokenize_lines(text.splitlines())])
     assert [span["text"].split()[0] for span in of_text] == [f.split()[0] for own in found_in_lines for f in own]
     assert all(text[span["start"] : span["end"]] == span["text"] for span in of_text)
-    assert all(0 < span["score"] <= 1 and span["type"] == "Disease" for span in of_text)
+    assert all(0 < span["probability"] <= 1 and span["type"] == "Disease" for span in of_text)
     assert len(of_text) > 5
     assert model.predict(["", "\n", []]) == [[], [], []]
 

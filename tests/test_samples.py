@@ -1,4 +1,4 @@
-"""The generated corpora: always the same, well formed, hard in the right way."""
+"""The generated corpora: deterministic, well formed, difficult in the intended ways."""
 
 import os
 import subprocess
@@ -48,7 +48,7 @@ def all_sentences(name):
 
 
 @every_corpus
-def test_a_corpus_is_the_same_for_ever(name):
+def test_corpora_are_pinned(name):
     assert fingerprint(generate(name)) == PINNED[name]
 
 
@@ -71,7 +71,7 @@ def test_the_hash_seed_changes_nothing():
     assert outputs == {PINNED["sample-gene-1"]}
 
 
-def test_there_are_eight_corpora_of_the_stated_sizes():
+def test_sizes():
     assert {name: tuple(map(len, generate(name).values())) for name in RECIPES} == SIZES
 
 
@@ -86,11 +86,11 @@ def test_tags_are_iob2_of_the_corpus_type_alone(name):
 
 
 @every_corpus
-def test_sentences_are_made_of_6_to_35_tokens_without_spaces_or_grammar_signs(name):
+def test_sentences_have_6_to_35_plain_tokens(name):
     for sentence in all_sentences(name):
         assert 6 <= len(sentence.tokens) <= 35
         assert all(token and not set(token) & set(" +{}_") for token in sentence.tokens)
-        assert not {"THING", *WORDS} & set(sentence.tokens)
+        assert not {"ENTITY", *WORDS} & set(sentence.tokens)
 
 
 @every_corpus
@@ -100,7 +100,7 @@ def test_no_sentence_occurs_twice_in_any_split(name):
 
 
 @every_corpus
-def test_most_names_of_dev_and_test_are_unseen_in_train(name):
+def test_most_dev_and_test_names_are_unseen(name):
     corpus = generate(name)
     seen = names_in(corpus["train"])
     for split in ("dev", "test"):
@@ -109,7 +109,7 @@ def test_most_names_of_dev_and_test_are_unseen_in_train(name):
 
 
 @every_corpus
-def test_names_of_every_other_type_stand_unmarked(name):
+def test_names_of_other_types_occur_unmarked(name):
     unmarked = {t for s in all_sentences(name) for t, tag in zip(s.tokens, s.tags, strict=True) if tag == "O"}
     for other in SIZES:
         if other.split("-")[1] != name.split("-")[1]:
@@ -131,7 +131,7 @@ def test_names_are_of_one_token_and_of_several(name):
         ("sample-species-1", "sample-species-2", ("strain",)),
     ],
 )
-def test_the_two_corpora_of_a_type_disagree_on_modifiers(with_modifier, without, modifiers):
+def test_annotation_styles_differ(with_modifier, without, modifiers):
     def modified(name):
         return sum(bool(set(entity.split()) & set(modifiers)) for entity in names_in(all_sentences(name)))
 
@@ -142,7 +142,7 @@ def test_the_two_corpora_of_a_type_disagree_on_modifiers(with_modifier, without,
 @pytest.mark.parametrize(
     ("name", "word"), [("sample-chemical-1", "lead"), ("sample-disease-1", "cold"), ("sample-gene-1", "receptor")]
 )
-def test_some_words_are_a_name_here_and_none_there(name, word):
+def test_some_words_are_ambiguous(name, word):
     tags = {
         tag[0]
         for sentence in all_sentences(name)

@@ -5,7 +5,7 @@ import random
 import pytest
 
 from munchray.corpora.tags import iob2_to_iobes, iobes_to_iob2, spans_to_iob2
-from munchray.tagging.scoring import SpanCounts, by_type, macro_f1, sentence_counts, seqeval_scores, total
+from munchray.tagging.scoring import SpanCounts, counts_by_type, macro_f1, sentence_counts, seqeval_scores, total
 
 # Paper, Table 2: SingleTask, MultiTask, SingleAux, MUNCH.-Conc, MUNCH.-Iter, MUNCH.-Stack; last number MA. AVG.
 TABLE_2 = [
@@ -31,13 +31,13 @@ def test_counts_of_a_sentence_worked_out_by_hand():
     assert SpanCounts(1, 1, 2).f1 == pytest.approx(40)
 
 
-def test_a_span_must_match_exactly_in_both_ends_and_type():
+def test_only_exact_spans_match():
     gold = ["B-A", "I-A", "O"]
     for predicted in (["B-A", "O", "O"], ["B-A", "I-A", "I-A"], ["B-B", "I-B", "O"], ["O", "B-A", "O"]):
         assert sentence_counts(gold, predicted) == SpanCounts(0, 1, 1)
 
 
-def test_scores_equal_seqeval_strict_on_well_formed_tags():
+def test_scores_equal_seqeval_strict():
     rng = random.Random(0)
     gold = [iobes_to_iob2(random_tags(rng)) for _ in range(300)]
     predicted = [iobes_to_iob2(random_tags(rng)) if rng.random() < 0.5 else g for g in gold]
@@ -48,26 +48,26 @@ def test_scores_equal_seqeval_strict_on_well_formed_tags():
     assert judge["support"] == ours.tp + ours.fn
 
 
-def test_iobes_and_iob2_of_the_same_spans_score_the_same():
+def test_scores_do_not_depend_on_the_scheme():
     gold = spans_to_iob2([(0, 2, "A"), (3, 4, "B")], 5)
     assert sentence_counts(gold, iob2_to_iobes(gold)) == SpanCounts(tp=2)
 
 
-def test_counts_by_type_sum_to_the_whole():
+def test_counts_by_type_sum_to_the_total():
     rng = random.Random(1)
     gold = [random_tags(rng) for _ in range(50)]
     predicted = [[rng.choice(["O", t]) for t in tags] for tags in gold]
     whole = total(sentence_counts(g, p) for g, p in zip(gold, predicted, strict=True))
-    assert total(by_type(gold, predicted).values()) == whole
+    assert total(counts_by_type(gold, predicted).values()) == whole
 
 
-def test_nothing_predicted_and_nothing_there_score_zero_without_failing():
+def test_empty_counts_score_zero():
     assert SpanCounts().f1 == SpanCounts().precision == SpanCounts().recall == 0
     assert SpanCounts(fn=3).f1 == 0
 
 
 @pytest.mark.parametrize(("scores", "printed"), TABLE_2)
-def test_macro_averages_of_table_2_recompute_from_its_columns(scores, printed):
+def test_macro_averages_of_table_2(scores, printed):
     # SpanCounts whose F1 is the published score to two decimals: tp / 10,000 with equal errors on both sides.
     counts = [SpanCounts(round(100 * f1), 10_000 - round(100 * f1), 10_000 - round(100 * f1)) for f1 in scores]
     assert macro_f1(counts) == pytest.approx(printed, abs=0.0051)

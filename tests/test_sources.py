@@ -1,4 +1,4 @@
-"""What a job's embeddings name: read cheaply, opened exactly as Flair would, every mistake explained."""
+"""A job's embeddings: parsing without heavy imports, features equal to Flair's, messages for mistakes."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ import torch
 from tiny_bert import tiny_bert
 
 from munchray.errors import InputError, WorkError
-from munchray.features import names
+from munchray.features import flair_names
 from munchray.features.sources import (
     EmbeddingSpec,
+    embedding_sources,
     fingerprint,
     load_embedder,
     open_embedder,
     parse_embedding,
-    sources_of,
 )
 from munchray.features.store import build, open_features
 from munchray.storage.path import StoragePath
@@ -39,7 +39,7 @@ ODD = [
 ]
 
 
-def said(entry: object) -> str:
+def message_for(entry: object) -> str:
     with pytest.raises(InputError) as caught:
         parse_embedding(entry, "job.yaml:3: embeddings[0]")
     text = str(caught.value)
@@ -63,7 +63,7 @@ def test_names_that_flair_knows_need_no_file():
     assert parse_embedding("words:glove", "w") == EmbeddingSpec("words", "glove")
 
 
-def test_a_path_says_by_itself_what_it_is(tmp_path, monkeypatch):
+def test_kind_is_inferred_from_the_path(tmp_path, monkeypatch):
     vectors = vectors_file(tmp_path)
     torch.save({}, tmp_path / "model.pt")
     (tmp_path / "bert").mkdir()
@@ -113,24 +113,26 @@ def test_an_entry_survives_json(tmp_path):
     ],
 )
 def test_a_wrong_entry_is_explained(entry, expected):
-    assert re.search(expected.replace("?", r"\?"), said(entry)), said(entry)
+    assert re.search(expected.replace("?", r"\?"), message_for(entry)), message_for(entry)
 
 
-def test_all_mistakes_of_a_training_are_said_at_once():
-    text = said({"train": {"characters": "up", "hidden_size": 0, "epochs": 1.5, "layers": 2}})
+def test_all_mistakes_are_reported_at_once():
+    text = message_for({"train": {"characters": "up", "hidden_size": 0, "epochs": 1.5, "layers": 2}})
     assert len(text.splitlines()) == 4
     for found in ("'up'", "found 0", "found 1.5", "unknown key 'layers'"):
         assert found in text
 
 
-def test_files_and_folders_of_something_else_are_refused_by_their_first_bytes(tmp_path):
+def test_other_files_are_refused_by_their_first_bytes(tmp_path):
     (tmp_path / "random.pt").write_bytes(b"\x00" + os.urandom(99))
     (tmp_path / "random.gensim").write_bytes(b"\x00" + os.urandom(99))
     (tmp_path / "folder").mkdir()
-    assert "random.pt is no torch file; expected a file saved by Flair's LanguageModel" in said(f"{tmp_path}/random.pt")
-    assert "random.gensim is no file of word vectors" in said(f"{tmp_path}/random.gensim")
-    assert "folder has no config.json; expected a transformer folder" in said(str(tmp_path / "folder"))
-    assert "folder is a folder; expected a file of vectors" in said(f"words:{tmp_path}/folder")
+    assert "random.pt is no torch file; expected a file saved by Flair's LanguageModel" in message_for(
+        f"{tmp_path}/random.pt"
+    )
+    assert "random.gensim is no file of word vectors" in message_for(f"{tmp_path}/random.gensim")
+    assert "folder has no config.json; expected a transformer folder" in message_for(str(tmp_path / "folder"))
+    assert "folder is a folder; expected a file of vectors" in message_for(f"words:{tmp_path}/folder")
 
 
 class Bomb:
@@ -140,7 +142,7 @@ class Bomb:
         return (open, ("exploded", "w"))
 
 
-def test_a_torch_file_that_is_no_language_model_is_refused_and_runs_nothing(tmp_path, monkeypatch):
+def test_other_torch_files_are_refused_and_run_no_code(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     files = {"other.pt": {"weights": torch.ones(2)}, "tensor.pt": torch.ones(2), "bomb.pt": {"dictionary": Bomb()}}
     for name, content in files.items():
@@ -150,11 +152,11 @@ def test_a_torch_file_that_is_no_language_model_is_refused_and_runs_nothing(tmp_
     for name in (*files, "cut.pt", "pickle.pt"):
         spec = parse_embedding(str(tmp_path / name), "w")
         with pytest.raises(InputError, match=f"{name}: no language model, .*; expected a file saved by Flair's"):
-            open_embedder(spec, list, StoragePath.at(tmp_path / "kept"), print)
+            open_embedder(spec, list, StoragePath.at(tmp_path / "cache"), print)
     assert not (tmp_path / "exploded").exists()
 
 
-def test_a_fingerprint_follows_the_bytes_not_the_path(tmp_path):
+def test_fingerprint_depends_on_bytes_not_path(tmp_path):
     content, fingerprints = vectors_file(tmp_path).read_bytes(), []
     for name, data in {"one": content, "two": content, "three": content + b"\x00"}.items():
         path = tmp_path / name / "vectors.gensim"
@@ -168,7 +170,7 @@ def test_a_fingerprint_follows_the_bytes_not_the_path(tmp_path):
     assert fingerprint(parse_embedding(f"{tmp_path}/one/vectors.gensim", "w"), list) != fingerprints[0]
 
 
-def test_a_trainings_fingerprint_follows_text_and_settings():
+def test_training_fingerprint():
     specs = [
         parse_embedding({"train": {"characters": direction, "epochs": epochs}}, "w")
         for direction, epochs in [("forward", 1), ("backward", 1), ("forward", 2)]
@@ -180,35 +182,35 @@ def test_a_trainings_fingerprint_follows_text_and_settings():
 
 
 @pytest.mark.parametrize("entry", [{"train": {"characters": "forward", "epochs": 1}}, {"train": {"subwords": 8}}])
-def test_what_was_trained_is_kept_and_found_again(tmp_path, entry):
-    spec, told = parse_embedding(entry, "w"), []
-    first = open_embedder(spec, lambda: TEXT, StoragePath.at(tmp_path), told.append)
-    assert told[0].startswith("training ")
-    again = open_embedder(spec, lambda: TEXT, StoragePath.at(tmp_path), told.append)
-    assert len([line for line in told if line.startswith("training")]) == len(told)
+def test_trained_embedders_are_cached(tmp_path, entry):
+    spec, messages = parse_embedding(entry, "w"), []
+    first = open_embedder(spec, lambda: TEXT, StoragePath.at(tmp_path), messages.append)
+    assert messages[0].startswith("training ")
+    again = open_embedder(spec, lambda: TEXT, StoragePath.at(tmp_path), messages.append)
+    assert len([line for line in messages if line.startswith("training")]) == len(messages)
     assert first.fingerprint == again.fingerprint == fingerprint(spec, lambda: TEXT)
     for ours, theirs in zip(first.embed(TEXT[:2]), again.embed(TEXT[:2]), strict=True):
         assert np.array_equal(ours, theirs)
     (weights,) = tmp_path.glob("*/*.safetensors")
     weights.write_bytes(weights.read_bytes()[:-5])
-    told.clear()
-    open_embedder(spec, lambda: TEXT, StoragePath.at(tmp_path), told.append)
-    assert told[0].endswith("is damaged, making it again")
+    messages.clear()
+    open_embedder(spec, lambda: TEXT, StoragePath.at(tmp_path), messages.append)
+    assert messages[0].endswith("is damaged, rebuilding it")
     load_embedder(weights.parent)
 
 
-def test_a_folder_that_holds_no_embedder_is_said(tmp_path):
+def test_other_folders_are_refused(tmp_path):
     with pytest.raises(InputError, match=r"no saved embedder.*expected a folder with embedder.json"):
         load_embedder(tmp_path)
 
 
-def test_reading_the_list_and_taking_fingerprints_imports_no_torch_flair_or_gensim(tmp_path):
+def test_parsing_imports_no_heavy_libraries(tmp_path):
     torch.save({}, tmp_path / "model.pt")
     program = (
-        "import sys; from munchray.features.sources import parse_embedding, sources_of\n"
+        "import sys; from munchray.features.sources import parse_embedding, embedding_sources\n"
         "entries = ['pubmed-forward', 'fasttext:pubmed', sys.argv[1], {'train': {'subwords': 50}}]\n"
         "specs = [parse_embedding(entry, 'w') for entry in entries]\n"
-        "assert len(sources_of(specs, list, None, print)) == 4\n"
+        "assert len(embedding_sources(specs, list, None, print)) == 4\n"
         "print([m for m in ('torch', 'flair', 'gensim', 'transformers') if m in sys.modules])"
     )
     code = [sys.executable, "-c", program, str(tmp_path / "model.pt")]
@@ -238,7 +240,7 @@ def by_flair(flair, embeddings, sentences) -> list[np.ndarray]:
 def assert_same_features(flair, spec: EmbeddingSpec, embeddings, sentences, folder: Path) -> None:
     """Ours equal Flair's, directly, after saving and loading, and from the store within float16."""
     expected = by_flair(flair, embeddings, sentences)
-    (source,) = sources_of([spec], list, StoragePath.at(folder / "kept"), print)
+    (source,) = embedding_sources([spec], list, StoragePath.at(folder / "cache"), print)
     embedder = source.open()
     embedder.save(folder / "saved")
     for ours in (embedder, load_embedder(folder / "saved")):
@@ -248,7 +250,7 @@ def assert_same_features(flair, spec: EmbeddingSpec, embeddings, sentences, fold
     build(sentences, [source], StoragePath.at(folder / "store"), print)
     stored = open_features(sentences, [source.fingerprint], StoragePath.at(folder / "store"))
     for sentence, judge in enumerate(expected):
-        features = stored.tokens(np.full(len(judge), sentence), np.arange(len(judge)))
+        features = stored.gather(np.full(len(judge), sentence), np.arange(len(judge)))
         np.testing.assert_allclose(features, judge, atol=1e-5, rtol=2**-10)
 
 
@@ -257,14 +259,14 @@ def test_our_list_of_names_is_flairs(flair, monkeypatch):
     monkeypatch.setattr("flair.embeddings.token.cached_path", lambda *_, **__: pytest.fail("looked up"))
     with pytest.raises(ValueError, match="not available"):
         (embeddings := flair.embeddings.FlairEmbeddings.__new__(flair.embeddings.FlairEmbeddings)).__init__("?")
-    assert names.language_models() == set(embeddings.PRETRAINED_MODEL_ARCHIVE_MAP)
-    assert "pubmed-forward" in names.language_models()
+    assert flair_names.language_models() == set(embeddings.PRETRAINED_MODEL_ARCHIVE_MAP)
+    assert "pubmed-forward" in flair_names.language_models()
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("zipped", [True, False])
 @pytest.mark.parametrize(("forward", "layers", "nout"), [(True, 1, None), (False, 2, 6)])
-def test_any_language_model_of_flairs_is_read_exactly(flair, tmp_path, forward, layers, nout, zipped):
+def test_language_model_files_equal_flairs(flair, tmp_path, forward, layers, nout, zipped):
     dictionary = flair.data.Dictionary()
     for character in "abcdefgt \né123":
         dictionary.add_item(character)
@@ -280,26 +282,26 @@ def test_any_language_model_of_flairs_is_read_exactly(flair, tmp_path, forward, 
 
 
 @pytest.mark.slow
-def test_flairs_language_model_takes_our_trained_weights_and_finds_the_same_perplexity(flair):
-    from munchray.features.training import bits_per_character, framed, train_character_model
+def test_perplexity_equals_flairs(flair):
+    from munchray.features.training import bits_per_character, frame_text, train_character_model
 
     ours, alphabet = train_character_model(TEXT, forward=True, hidden_size=8, epochs=1, seed=1, progress=print)
     dictionary = flair.data.Dictionary()
-    for character in list(alphabet.numbers)[1:]:
+    for character in list(alphabet.char_to_id)[1:]:
         dictionary.add_item(character)
     theirs = flair.models.LanguageModel(dictionary, True, 8, 1, ours.encoder.embedding_dim)
     theirs.load_state_dict(ours.state_dict())
-    perplexity = theirs.eval().calculate_perplexity(framed(TEXT, True))
+    perplexity = theirs.eval().calculate_perplexity(frame_text(TEXT, True))
     assert 2 ** bits_per_character(ours, alphabet, TEXT, True) == pytest.approx(perplexity, rel=1e-4)
 
 
 @pytest.mark.slow
-def test_a_transformer_folder_gives_the_last_layer_at_each_first_piece(flair, tmp_path):
+def test_transformer_equals_last_layer_first_subtoken(flair, tmp_path):
     from transformers import AutoModel, AutoTokenizer
 
     folder = tiny_bert(tmp_path / "bert")
     sentences = [["abc", "", "de"], ["f"], [], ["", ""], ["ZZ", "a😀b", "bad", "\u200b", "p"]]
-    (source,) = sources_of([parse_embedding(str(folder), "w")], list, StoragePath.at(tmp_path / "kept"), print)
+    (source,) = embedding_sources([parse_embedding(str(folder), "w")], list, StoragePath.at(tmp_path / "cache"), print)
     embedder = source.open()
     features = list(embedder.embed(sentences))
     assert [f.shape for f in features] == [(len(tokens), 12) for tokens in sentences]
@@ -317,20 +319,20 @@ def test_a_transformer_folder_gives_the_last_layer_at_each_first_piece(flair, tm
 
 
 @pytest.mark.slow
-def test_a_folder_without_a_model_is_no_transformer(flair, tmp_path):
+def test_folder_without_a_model_is_refused(flair, tmp_path):
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(InputError, match=r"no transformer.*expected a folder that transformers' save_pretrained"):
         open_embedder(parse_embedding(str(tmp_path), "w"), list, StoragePath.at(tmp_path), print)
 
 
 @pytest.mark.slow
-def test_a_name_that_cannot_be_downloaded_is_explained(flair, tmp_path, monkeypatch):
+def test_failed_download_is_explained(flair, tmp_path, monkeypatch):
     monkeypatch.setattr(flair, "cache_root", tmp_path)
     monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")  # nothing listens on the discard port
     for entry in ("pubmed-forward", "fasttext:pubmed"):
         spec = parse_embedding(entry, "w")
         with pytest.raises(WorkError, match=r"Flair could not provide the embeddings 'pubmed.*name a local file"):
-            open_embedder(spec, list, StoragePath.at(tmp_path / "kept"), print)
+            open_embedder(spec, list, StoragePath.at(tmp_path / "cache"), print)
 
 
 @pytest.fixture(scope="session")
@@ -344,7 +346,7 @@ def real_sentences(real_data, real_embeddings) -> list[list[str]]:
 @pytest.mark.slow
 @pytest.mark.data
 @pytest.mark.parametrize("name", ["charlm-forward.pt", "charlm-backward.pt"])
-def test_real_language_models_give_what_flair_embeddings_gives(flair, real_embeddings, real_sentences, name, tmp_path):
+def test_real_language_models_equal_flairs(flair, real_embeddings, real_sentences, name, tmp_path):
     path = real_embeddings / name
     embeddings = flair.embeddings.FlairEmbeddings(path)
     assert_same_features(flair, parse_embedding(str(path), "w"), embeddings, real_sentences + ODD, tmp_path)
@@ -353,7 +355,7 @@ def test_real_language_models_give_what_flair_embeddings_gives(flair, real_embed
 @pytest.mark.slow
 @pytest.mark.data
 @pytest.mark.parametrize("semantics", ["words", "fasttext"])
-def test_real_vectors_give_what_flairs_embeddings_give(flair, real_embeddings, real_sentences, semantics, tmp_path):
+def test_real_vectors_equal_flairs(flair, real_embeddings, real_sentences, semantics, tmp_path):
     path = str(real_embeddings / "fasttext-100.gensim")
     judge = {"words": flair.embeddings.WordEmbeddings, "fasttext": flair.embeddings.FastTextEmbeddings}[semantics]
     spec = parse_embedding(f"{semantics}:{path}", "w")

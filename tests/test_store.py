@@ -1,4 +1,4 @@
-"""The feature store: whole or absent, shared, and exactly what the embedders gave within float16."""
+"""The feature store: atomic, shared, and equal to the embedders' features within float16."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import pytest
 from munchray.errors import WorkError
 from munchray.features.sources import EmbeddingSource
 from munchray.features.store import build, missing, open_features
-from munchray.features.units import LARGEST
+from munchray.features.units import FLOAT16_MAX
 from munchray.storage.path import StoragePath
 
 SENTENCES = [["BRCA1", "is", "a", "gene"], ["a", "gene"], ["BRCA1", "is", "a", "gene"], [], ["x"] * 9, ["a", "gene"]]
@@ -67,10 +67,10 @@ def as_source(embedder: Contextual) -> EmbeddingSource:
 
 
 def built(store: Path, *embedders: Contextual, sentences: Sequence[Sequence[str]] = SENTENCES) -> list[str]:
-    """Build; what the builder told."""
-    told: list[str] = []
-    build(sentences, [as_source(embedder) for embedder in embedders], StoragePath.at(store), told.append)
-    return told
+    """Build; returns the progress messages."""
+    messages: list[str] = []
+    build(sentences, [as_source(embedder) for embedder in embedders], StoragePath.at(store), messages.append)
+    return messages
 
 
 def unit_of(store: Path) -> Path:
@@ -82,30 +82,30 @@ def all_tokens(features, sentences=SENTENCES):
     """The features of every token of every sentence, one after the other."""
     lengths = [len(tokens) for tokens in sentences]
     positions = np.concatenate([np.arange(length) for length in lengths])
-    return features.tokens(np.repeat(np.arange(len(sentences)), lengths), positions.astype(np.int64))
+    return features.gather(np.repeat(np.arange(len(sentences)), lengths), positions.astype(np.int64))
 
 
-def test_tokens_have_what_the_embedders_gave_in_whatever_order_they_are_asked_for(tmp_path):
+def test_gathered_features_are_those_of_the_embedders(tmp_path):
     embedders = [Contextual(), Lookup("words")]
     built(tmp_path, *embedders)
     features = open_features(SENTENCES, ["context", "words"], StoragePath.at(tmp_path))
     assert features.width == 8
     asked = [(4, 8), (0, 3), (1, 1), (0, 0), (4, 0)]
-    found = features.tokens(*np.array(asked).T)
+    found = features.gather(*np.array(asked).T)
     assert (found.shape, found.dtype) == ((5, 8), np.float16)
     for row, (sentence, position) in zip(found, asked, strict=True):
         expected = np.hstack([next(embedder.embed([SENTENCES[sentence]])) for embedder in embedders])[position]
         np.testing.assert_array_equal(row, expected.astype(np.float16))
 
 
-def test_the_columns_follow_the_order_of_the_embedders(tmp_path):
+def test_columns_follow_the_embedders(tmp_path):
     built(tmp_path, Contextual(), Lookup("words"))
     one = all_tokens(open_features(SENTENCES, ["context", "words"], StoragePath.at(tmp_path)))
     other = all_tokens(open_features(SENTENCES, ["words", "context"], StoragePath.at(tmp_path)))
     np.testing.assert_array_equal(one, np.concatenate([other[:, 3:], other[:, :3]], axis=1))
 
 
-def test_a_sentence_is_embedded_once_however_often_it_occurs(tmp_path):
+def test_duplicate_sentences_are_embedded_once(tmp_path):
     contextual, lookup = Contextual(), Lookup("words")
     built(tmp_path, contextual, lookup)
     assert contextual.embedded == 4
@@ -114,7 +114,7 @@ def test_a_sentence_is_embedded_once_however_often_it_occurs(tmp_path):
     assert values.stat().st_size == (4 + 2 + 9) * 5 * 2
 
 
-def test_two_corpora_with_the_same_sentences_share_a_unit(tmp_path):
+def test_equal_sentences_share_a_unit(tmp_path):
     built(tmp_path, Contextual())
     for other in ([tuple(tokens) for tokens in SENTENCES], SENTENCES + SENTENCES):
         assert built(tmp_path, again := Contextual(), sentences=other) == []
@@ -138,29 +138,29 @@ def test_a_warm_store_opens_no_embedder(tmp_path):
     build(SENTENCES, [EmbeddingSource("context", never)], StoragePath.at(tmp_path), print)
 
 
-def test_values_beyond_float16_are_clipped_and_small_ones_keep_their_relative_precision(tmp_path):
+def test_values_are_clipped_to_float16(tmp_path):
     class Wide(Contextual):
         def embed(self, sentences):
             yield np.array([[1e6, -1e6, np.inf, -np.inf, 1.0 / 3]], np.float32)
 
     built(tmp_path, Wide(), sentences=[["a"]])
     (row,) = all_tokens(open_features([["a"]], ["context"], StoragePath.at(tmp_path)), [["a"]])
-    np.testing.assert_allclose(row, [LARGEST, -LARGEST, LARGEST, -LARGEST, 1 / 3], rtol=2**-11)
+    np.testing.assert_allclose(row, [FLOAT16_MAX, -FLOAT16_MAX, FLOAT16_MAX, -FLOAT16_MAX, 1 / 3], rtol=2**-11)
 
 
 @pytest.mark.parametrize(
-    ("rows", "said"),
+    ("rows", "message"),
     [
-        ([[1, 2, np.nan, 4, 5]], "gave NaN for the sentence 'a'"),
+        ([[1, 2, np.nan, 4, 5]], "returned NaN for the sentence 'a'"),
         ([[1.0] * 5] * 2, r"shape \(2, 5\) instead of \(1, 5\)"),
     ],
 )
-def test_a_wrong_embedder_is_said_and_leaves_nothing_behind(tmp_path, rows, said):
+def test_invalid_features_are_refused(tmp_path, rows, message):
     class Wrong(Contextual):
         def embed(self, sentences):
             yield np.array(rows, np.float32)
 
-    with pytest.raises(WorkError, match=said):
+    with pytest.raises(WorkError, match=message):
         built(tmp_path / "store", Wrong(), sentences=[["a"]])
     assert list((tmp_path / "store").iterdir()) == []
 
@@ -200,28 +200,28 @@ DAMAGES = {
     change_manifest: "its manifest has been changed",
     other_unit: "the unit of another text, embedder or version",
     file_instead: "its manifest cannot be read",
-    lambda unit: (unit / "values").unlink(): "values is not there",
-    lambda unit: (unit / "manifest.json").unlink(): "manifest.json is not there",
+    lambda unit: (unit / "values").unlink(): "values does not exist",
+    lambda unit: (unit / "manifest.json").unlink(): "manifest.json does not exist",
     lambda unit: (unit / "manifest.json").write_bytes(b"\xff{"): "its manifest cannot be read",
     lambda unit: (unit / "manifest.json").write_text("[]"): "its manifest cannot be read",
 }
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_a_damaged_unit_is_never_used_and_made_again(tmp_path, damage):
+def test_damaged_units_are_rebuilt(tmp_path, damage):
     built(tmp_path, Contextual())
     expected = all_tokens(open_features(SENTENCES, ["context"], StoragePath.at(tmp_path)))
     damage(unit_of(tmp_path))
     assert missing(SENTENCES, ["context"], StoragePath.at(tmp_path)) == ["context"]
-    with pytest.raises(WorkError, match=f"{DAMAGES[damage]}; `munchray embed` makes them again"):
+    with pytest.raises(WorkError, match=f"{DAMAGES[damage]}; `munchray embed` rebuilds them"):
         open_features(SENTENCES, ["context"], StoragePath.at(tmp_path))
-    told = built(tmp_path, Contextual())
-    assert told[0].endswith(f"{DAMAGES[damage]}; making it again")
+    messages = built(tmp_path, Contextual())
+    assert messages[0].endswith(f"{DAMAGES[damage]}; rebuilding it")
     np.testing.assert_array_equal(all_tokens(open_features(SENTENCES, ["context"], StoragePath.at(tmp_path))), expected)
     assert len(list(tmp_path.iterdir())) == 1, "nothing else is left in the store"
 
 
-def test_a_changed_byte_is_found_by_reading_all(tmp_path):
+def test_deep_check_finds_a_changed_byte(tmp_path):
     built(tmp_path, Contextual())
     values = unit_of(tmp_path) / "values"
     values.write_bytes(values.read_bytes()[:-1] + b"\x00")
@@ -245,7 +245,7 @@ def test_two_builders_at_once_end_with_one_store(tmp_path):
     assert missing(SENTENCES, ["context"], StoragePath.at(tmp_path), deep=True) == []
 
 
-def test_the_slower_builder_uses_the_units_of_the_faster(tmp_path):
+def test_first_builder_wins(tmp_path):
     class Slower(Contextual):
         def embed(self, sentences):
             built(tmp_path, Contextual())
@@ -256,7 +256,7 @@ def test_the_slower_builder_uses_the_units_of_the_faster(tmp_path):
     assert unit_of(tmp_path).stat().st_ino == slower.published
 
 
-def test_what_a_killed_builder_left_does_no_harm_and_is_removed_when_old(tmp_path):
+def test_leftovers_of_a_killed_builder_expire(tmp_path):
     context = multiprocessing.get_context("fork")
     builder = context.Process(target=lambda: built(tmp_path, Contextual(wait=0.5)))
     builder.start()
@@ -274,7 +274,7 @@ def test_what_a_killed_builder_left_does_no_harm_and_is_removed_when_old(tmp_pat
     assert not part.exists()
 
 
-def test_a_store_that_cannot_be_written_is_said(tmp_path):
+def test_unwritable_store_is_reported(tmp_path):
     (tmp_path / "store").write_text("a file")
     with pytest.raises(WorkError, match=r"the feature store .*store cannot be written"):
         built(tmp_path / "store", Contextual())
@@ -285,7 +285,7 @@ def test_only_empty_sentences_can_be_stored_too(tmp_path):
     assert all_tokens(open_features([[], []], ["context"], StoragePath.at(tmp_path)), [[], []]).shape == (0, 5)
 
 
-def test_reading_imports_no_torch_flair_or_gensim_and_keeps_the_arrays_out_of_private_memory(tmp_path):
+def test_reading_is_light_in_imports_and_memory(tmp_path):
     class Large(Contextual):
         width = 1000
 
@@ -301,7 +301,7 @@ def test_reading_imports_no_torch_flair_or_gensim_and_keeps_the_arrays_out_of_pr
         "    return sum(int(l.split()[1]) for l in open('/proc/self/smaps_rollup') if l.startswith('Anonymous'))\n"
         "sentences = [[f'{i}'] * 100 for i in range(200)]; before = own()\n"
         "features = open_features(sentences, ['context'], StoragePath.at(sys.argv[1]))\n"
-        "for i in range(200): features.tokens(np.full(100, i), np.arange(100))\n"
+        "for i in range(200): features.gather(np.full(100, i), np.arange(100))\n"
         "print(own() - before, [m for m in ('torch', 'flair', 'gensim') if m in sys.modules])"
     )
     if not Path("/proc/self/smaps_rollup").exists():

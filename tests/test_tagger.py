@@ -6,7 +6,7 @@ import torch
 from torch.nn.utils.rnn import PackedSequence
 
 from munchray.tagging.packed_batch import PackedBatch
-from munchray.tagging.tagger import Tagger
+from munchray.tagging.tagger import Tagger, locked_dropout, word_dropout
 
 TAGS = {"main": ["O", "B-X", "I-X"], "other": ["O", "B-Y"]}
 LENGTHS = [5, 1, 3]
@@ -25,13 +25,13 @@ def batch(seed=0):
     return torch.randn(sum(LENGTHS), 4), torch.ones(sum(LENGTHS), dtype=torch.long)
 
 
-def test_representations_are_those_of_a_packed_bidirectional_lstm_over_reprojected_features():
+def test_encoding_equals_torch_modules():
     tagger, (features, _) = make(), batch()
     hidden, _ = tagger.lstm(PackedSequence(tagger.reproject(features), torch.tensor(PACKING.sizes)))
     torch.testing.assert_close(tagger.encode(features, PACKING), hidden.data)
 
 
-def test_a_mixed_batch_scores_each_sentence_by_its_own_head():
+def test_mixed_batches_use_the_right_heads():
     tagger, (features, tags) = make(), batch()
     mixed = tagger.losses(features, PACKING, tags, ["main", "other", "main"])
     by_main = tagger.losses(features, PACKING, tags, ["main"] * 3)
@@ -41,27 +41,33 @@ def test_a_mixed_batch_scores_each_sentence_by_its_own_head():
     assert all(p.grad is None or p.grad.abs().sum() == 0 for p in tagger.heads["main"].parameters())
 
 
-def test_weights_depend_on_the_seed_and_not_on_which_other_heads_there_are():
+def test_initial_weights_do_not_depend_on_other_heads():
     both, alone = make(), make(tag_sets={"main": TAGS["main"]})
     assert all(torch.equal(value, both.state_dict()[name]) for name, value in alone.state_dict().items())
     assert not torch.equal(make(seed=2).reproject.weight, alone.reproject.weight)
 
 
-def test_dropout_zeroes_whole_words_and_whole_features_only_in_training():
-    tagger, packing = make(word_dropout=0.5, locked_dropout=0.5).train(), PackedBatch([9] * 200)
-    ones = torch.ones(1800, 4)
-    words = tagger._drop_words(ones)
+def test_dropout_zeroes_whole_words_and_features():
+    torch.manual_seed(0)
+    packing, ones = PackedBatch([9] * 200), torch.ones(1800, 4)
+    words = word_dropout(ones, 0.5, True)
     assert set(words.unique().tolist()) == {0.0, 1.0}
     assert torch.equal(words.amin(1), words.amax(1))
-    locked = np.array(packing.unpack(tagger._drop_features(ones, packing)))
+    locked = np.array(packing.unpack(locked_dropout(ones, packing, 0.5, True)))
     assert set(np.unique(locked)) == {0.0, 2.0}
     assert (locked.min(1) == locked.max(1)).all()
     assert locked.mean() == pytest.approx(1, abs=0.15)
-    tagger.eval()
-    assert torch.equal(tagger._drop_features(tagger._drop_words(ones), packing), ones)
+    assert torch.equal(locked_dropout(word_dropout(ones, 0.5, False), packing, 0.5, False), ones)
 
 
-def test_reduced_precision_changes_losses_a_little_and_decoding_not_at_all():
+def test_a_tagger_drops_only_in_training():
+    tagger, (features, _) = make(word_dropout=0.5, locked_dropout=0.5), batch()
+    hidden = make().encode(features, PACKING)
+    assert torch.equal(tagger.eval().encode(features, PACKING), hidden)
+    assert not torch.equal(tagger.train().encode(features, PACKING), hidden)
+
+
+def test_bfloat16_changes_losses_but_not_decoding():
     exact, reduced = make(), Tagger(4, TAGS, hidden_size=3, word_dropout=0.0, locked_dropout=0.0, precision="bfloat16")
     reduced.load_state_dict(exact.state_dict())
     features, tags = batch()
@@ -73,7 +79,7 @@ def test_reduced_precision_changes_losses_a_little_and_decoding_not_at_all():
     assert torch.equal(exact.encode(features, PACKING), reduced.encode(features, PACKING))
 
 
-def test_decoding_gives_a_tag_of_the_corpus_for_every_token():
+def test_decoding_uses_the_tags_of_the_corpus():
     tagger, (features, _) = make().eval(), batch()
     paths = tagger.decode(features, PACKING, "other")
     assert [len(path) for path in paths] == LENGTHS

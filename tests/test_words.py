@@ -1,4 +1,4 @@
-"""Word and subword vectors: the lookups, what is saved, and that training repeats itself."""
+"""Word and subword vectors: lookup, saving, deterministic training."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 from gensim.models import FastText, KeyedVectors
 
 from munchray.errors import InputError
-from munchray.features.words import SubwordVectors, WordVectors, load_words, read_gensim, train_subwords
+from munchray.features.words import SubwordVectors, WordVectors, load_word_vectors, read_gensim, train_subwords
 
 TEXT = [["the", "BRCA1", "gene"], ["the", "p53", "gene", "and", "the", "tumour"]] * 30
 UNKNOWN = ["brca2", "genes", "", "x", "é", "tumours😀", "\u200b"]
@@ -38,7 +38,7 @@ def fasttext(tmp_path: Path) -> tuple[Path, KeyedVectors]:
 
 
 @pytest.mark.parametrize("suffix", [".gensim", ".bin", ".txt"])
-def test_a_word_is_looked_up_exactly_then_lower_then_with_its_digits_replaced(tmp_path, suffix):
+def test_word_lookup_falls_back_like_flairs(tmp_path, suffix):
     path, keyed = plain(tmp_path, suffix)
     vectors = read_gensim(path, "f", subwords=False)
     found = vectors.vectors_of(["Cell", "CELL", "P53", "Q7", "unknown"])
@@ -46,7 +46,7 @@ def test_a_word_is_looked_up_exactly_then_lower_then_with_its_digits_replaced(tm
     np.testing.assert_allclose(found, expected, rtol=1e-6)
 
 
-def test_subword_vectors_equal_gensims_for_known_and_unknown_words(tmp_path):
+def test_subword_vectors_equal_gensims(tmp_path):
     path, keyed = fasttext(tmp_path)
     vectors = read_gensim(path, "f", subwords=True)
     words = ["the", "BRCA1", *UNKNOWN]
@@ -54,22 +54,22 @@ def test_subword_vectors_equal_gensims_for_known_and_unknown_words(tmp_path):
     assert vectors.vectors_of(["genes"]).any()
 
 
-def test_vectors_with_ngrams_are_looked_up_as_words_when_words_are_asked_for(tmp_path):
+def test_ngrams_are_ignored_for_words(tmp_path):
     path, keyed = fasttext(tmp_path)
     vectors = read_gensim(path, "f", subwords=False)
     assert np.array_equal(vectors.vectors_of(["the", "THE", "genes"]), [keyed["the"], keyed["the"], np.zeros(6)])
 
 
-def test_plain_vectors_are_looked_up_as_words_when_subwords_are_asked_for(tmp_path):
+def test_plain_vectors_can_be_read_as_subwords(tmp_path):
     path, keyed = plain(tmp_path)
     assert np.array_equal(read_gensim(path, "f", subwords=True).vectors_of(["CELL"]), [keyed["cell"]])
 
 
 @pytest.mark.parametrize("subwords", [True, False])
-def test_saved_and_loaded_they_give_identical_vectors(tmp_path, subwords):
+def test_save_and_load(tmp_path, subwords):
     vectors = read_gensim(fasttext(tmp_path)[0], "mark", subwords=subwords)
     vectors.save(tmp_path / "saved")
-    loaded = load_words(tmp_path / "saved")
+    loaded = load_word_vectors(tmp_path / "saved")
     assert type(loaded) is (SubwordVectors if subwords else WordVectors)
     assert (loaded.fingerprint, loaded.width) == ("mark", 6)
     words = ["the", "THE", "BRCA1", *UNKNOWN]
@@ -77,7 +77,7 @@ def test_saved_and_loaded_they_give_identical_vectors(tmp_path, subwords):
     assert not [file for file in (tmp_path / "saved").iterdir() if file.suffix not in (".json", ".safetensors")]
 
 
-def test_sentences_come_in_order_one_row_a_token(tmp_path):
+def test_one_row_per_token_in_order(tmp_path):
     vectors = read_gensim(plain(tmp_path)[0], "f", subwords=False)
     features = list(vectors.embed([["the", "Cell"], [], ["cell"]]))
     assert [f.shape for f in features] == [(2, 4), (0, 4), (1, 4)]
@@ -102,7 +102,7 @@ def test_a_missing_part_of_large_vectors_is_named(tmp_path):
         read_gensim(path, "f", subwords=False)
 
 
-def test_training_gives_the_same_vectors_whatever_pythons_hash_seed():
+def test_vectors_do_not_depend_on_the_hash_seed():
     program = (
         "import hashlib, sys; sys.path.insert(0, sys.argv[1])\n"
         "from munchray.features.words import train_subwords\n"
@@ -123,9 +123,9 @@ def test_training_gives_the_same_vectors_whatever_pythons_hash_seed():
     assert len(digests) == 1
 
 
-def test_trained_vectors_know_the_words_of_the_text_and_guess_others():
+def test_trained_vectors_cover_unknown_words():
     vectors = train_subwords(TEXT, width=8, epochs=2, seed=1, fingerprint="f")
     assert isinstance(vectors, SubwordVectors)
     assert vectors.width == 8
-    assert set(vectors.numbers) == {"the", "BRCA1", "gene", "p53", "and", "tumour"}
+    assert set(vectors.word_to_row) == {"the", "BRCA1", "gene", "p53", "and", "tumour"}
     assert vectors.vectors_of(["BRCA2"]).any()

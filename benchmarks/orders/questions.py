@@ -35,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--table", type=Path, default=FILE, help="written by benchmarks.orders.table")
     parser.add_argument("--json", type=Path, default=bench.FOLDER / "results" / "orders_questions.json")
     options = parser.parse_args(arguments)
-    report = bench.Report("orders.questions", "what the table says", options.json, arguments)
+    report = bench.Results("orders.questions", "what the table says", options.json, arguments)
     seeds = tables("seen", options.table)
     scores = np.array([[table.score(order) for table in seeds] for order in whole_orders(seeds[0].count)])
     order_anova(report, scores)
@@ -45,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     report.publish()
 
 
-def order_anova(report: bench.Report, scores: Values) -> None:
+def order_anova(report: bench.Results, scores: Values) -> None:
     """Two-way analysis of variance of ``scores`` (orders, seeds)."""
     orders, seeds = scores.shape
     of_order, of_seed = scores.mean(axis=1, keepdims=True), scores.mean(axis=0, keepdims=True)
@@ -61,7 +61,7 @@ def order_anova(report: bench.Report, scores: Values) -> None:
     )
 
 
-def position_effects(report: bench.Report, means: Values, count: int) -> None:
+def position_effects(report: bench.Results, means: Values, count: int) -> None:
     """Variance explained by the auxiliary at each position; ``means`` of every whole order over the seeds."""
     orders = np.array(whole_orders(count))
     for position in range(count):
@@ -74,7 +74,7 @@ def position_effects(report: bench.Report, means: Values, count: int) -> None:
         report.add(question=f"share of variance by the auxiliary at position {position + 1}", value=float(share), p=p)
 
 
-def sorted_order(report: bench.Report, seeds: Sequence[ScoreTable], means: Values) -> None:
+def sorted_order(report: bench.Results, seeds: Sequence[ScoreTable], means: Values) -> None:
     """The order ascending by single scores, the paper's (sort) heuristic, ranked among all."""
     orders = whole_orders(seeds[0].count)
     alone = [float(np.mean([table.score((item,)) for table in seeds])) for item in range(seeds[0].count)]
@@ -90,7 +90,7 @@ def sorted_order(report: bench.Report, seeds: Sequence[ScoreTable], means: Value
     report.note(f"Best mean: {' > '.join(seeds[0].auxiliaries[item] for item in best)}, {means.max():.2f}")
 
 
-def mean_by_length(report: bench.Report, seeds: Sequence[ScoreTable]) -> None:
+def mean_by_length(report: bench.Results, seeds: Sequence[ScoreTable]) -> None:
     """Mean score of all prefixes of each length over all seeds."""
     for length in range(1, seeds[0].count + 1):
         prefixes = {order[:length] for order in whole_orders(seeds[0].count)}

@@ -28,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Replay, print the table and write the numbers."""
     options = _options(arguments)
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    report = bench.Report("orders.replay", "regret in points of dev F1", options.json, arguments)
+    report = bench.Results("orders.replay", "regret in points of dev F1", options.json, arguments)
     curves = []
     for judge in JUDGES:
         for name in options.samplers:

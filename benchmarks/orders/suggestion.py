@@ -61,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--cases", nargs="+", choices=list(CASES), default=list(CASES), help="default: all")
     options = parser.parse_args(arguments)
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    report = bench.Report("orders.suggestion", "processor seconds a suggestion", options.json, arguments)
+    report = bench.Results("orders.suggestion", "processor seconds a suggestion", options.json, arguments)
     for name in options.cases:
         encoding = CASES[name].encoding()
         seconds = bench.Measured(tuple(suggestions(encoding, options.trials, options.rounds)))

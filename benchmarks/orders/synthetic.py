@@ -47,7 +47,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         case: summarize(runs, options.budget, case.auxiliaries, case.auxiliaries * options.budget // 2)
         for case, runs in _searched(options)
     }
-    report = bench.Report("orders.synthetic", "regret in standard deviations of the landscape", options.json, arguments)
+    report = bench.Results(
+        "orders.synthetic", "regret in standard deviations of the landscape", options.json, arguments
+    )
     for case, each in found.items():
         report.add(**asdict(case), **_columns(case, each, options.budget))
     for sentence in _misses(found, options.budget):

@@ -38,7 +38,7 @@ class Step:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the searches, print and write the results."""
     options = _parser().parse_args(arguments)
-    report = bench.Report("orders.versus", "best dev F1 after equally many trained stages", options.json, arguments)
+    report = bench.Results("orders.versus", "best dev F1 after equally many trained stages", options.json, arguments)
     for seed in options.seeds:
         found = {sampler: _searched(options, sampler, seed) for sampler in options.samplers}
         curves = {sampler: list(steps(each.trials)) for sampler, each in found.items()}

@@ -184,10 +184,12 @@ def evaluate(
 
     Example: munchray evaluate models/ncbi ncbi-disease/test
     """
-    from munchray.models.predict import evaluate as score
+    from munchray.corpora.catalogue import parse_split
+    from munchray.models.model import Model
 
+    name, split = parse_split(corpus)
     with shown(quiet).task("evaluating") as say:
-        scores = score(model, corpus, data_dir, say)
+        scores = Model.load(model).score(name, split, data_dir, say)
     if as_json:
         print(json.dumps(scores, indent=2))
         return

@@ -1,1 +1,1 @@
-"""Corpora: where labelled sentences come from, how their files are read, what their tags mean."""
+"""Labelled corpora: download, file formats, tag schemes, and generated samples."""

@@ -1,4 +1,4 @@
-"""A column file as rows: text, lines, columns, tokens and tags, with all that is wrong in them collected."""
+"""Parse column files (CoNLL style) into rows of tokens and tags, collecting every mistake."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _UNDECODED = re.compile("[\udc80-\udcff]+")  # what "surrogateescape" makes of b
 
 
 class Problems:
-    """What is wrong in one file: the first 20 problems, and how many there are."""
+    """The mistakes in one file: the first 20, and how many there are."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -26,14 +26,14 @@ class Problems:
         self._shown: list[tuple[int, Problem]] = []
 
     def add(self, line: int | None, found: str, expected: str = "", fix: str = "") -> None:
-        """One more; ``line`` counts from 1, and is None for a problem of the whole file."""
+        """Add a mistake; ``line`` counts from 1 and is None for one of the whole file."""
         self._count += 1
         if self._count <= SHOWN_PROBLEMS:
             where = str(self._path) if line is None else f"{self._path}:{line}"
             self._shown.append((line or 0, Problem(where, found, expected, fix)))
 
     def raise_any(self) -> None:
-        """Raise them as one InputError, in the order of their lines."""
+        """Raise all mistakes as one InputError, ordered by line; do nothing if there is none."""
         problems = [problem for _, problem in sorted(self._shown, key=lambda entry: entry[0])]
         if self._count > SHOWN_PROBLEMS:
             hidden = f"{self._count - SHOWN_PROBLEMS:,} more problems in this file"
@@ -43,7 +43,7 @@ class Problems:
 
 
 class Row(NamedTuple):
-    """A sentence as it stands in the file; its ``UNKNOWN`` tokens and tags are problems already reported."""
+    """A sentence with the tags of the file; ``UNKNOWN`` marks tokens and tags that were reported as mistakes."""
 
     line: int  # of its first token, from 1
     tokens: tuple[str, ...]
@@ -51,8 +51,8 @@ class Row(NamedTuple):
 
 
 def read_text(path: Path, problems: Problems) -> str:
-    """The text of a plain or ``.gz`` file, without byte order mark and carriage returns."""
-    data = _bytes(path)
+    """Decode a plain or ``.gz`` file; drops the byte order mark and carriage returns."""
+    data = _read_bytes(path)
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError:
@@ -61,7 +61,7 @@ def read_text(path: Path, problems: Problems) -> str:
     return text.replace("\r\n", "\n").removesuffix("\r")
 
 
-def _bytes(path: Path) -> bytes:
+def _read_bytes(path: Path) -> bytes:
     try:
         data = path.read_bytes()
         return gzip.decompress(data) if path.suffix == ".gz" else data
@@ -82,47 +82,47 @@ def _report_undecoded(text: str, problems: Problems) -> None:
 
 
 class ColumnParser:
-    """Cuts the text of one file into rows. ``prefixes`` are the letters a tag may begin with.
+    """Splits the text of one file into rows. ``prefixes`` are the letters a tag may begin with.
 
-    The first good line decides how many columns there are. From then on a sentence whose lines are all
-    alike is cut in one go, which is faster; any other is read line by line.
+    The first valid line fixes the number of columns. From then on a sentence whose lines all have this layout
+    is split as one block, which is faster; any other is parsed line by line.
     """
 
     def __init__(self, token_column: int, tag_column: int, prefixes: str, problems: Problems) -> None:
         self._token_column, self._tag_column = token_column, tag_column
-        self._tokens: dict[str, str] = {}  # each to itself, so that equal ones are one object
-        self._tags: dict[str, str] = {}  # likewise, only good ones
+        self._tokens: dict[str, str] = {}  # each to itself, so that equal strings are one object
+        self._tags: dict[str, str] = {}  # likewise; valid tags only
         self._prefixes = prefixes
         self._problems = problems
         self._needed = max(2, *(at + 1 if at >= 0 else -at for at in (token_column, tag_column)))
-        self._width = 0  # columns a line, once known
-        self._width_line = 0  # the line it is known from
+        self._width = 0  # columns per line, once known
+        self._width_line = 0  # the line that fixed it
         self._separator = ""
-        self._alike: re.Pattern[str] | None = None
+        self._block_pattern: re.Pattern[str] | None = None
 
     def rows(self, text: str) -> Iterator[Row]:
         """The sentences of a file; only line feeds end a line, for a token may hold U+2028 or U+0085."""
         line = 1
         for block in text.split("\n\n"):
-            row = self._in_one_go(block, line)
+            row = self._parse_block(block, line)
             if row:
                 yield row
             else:
-                yield from self._line_by_line(block, line)
+                yield from self._parse_lines(block, line)
             line += block.count("\n") + 2
 
-    def _in_one_go(self, block: str, line: int) -> Row | None:
-        if not self._alike or not self._alike.fullmatch(block) or DOCUMENT_START in block:
+    def _parse_block(self, block: str, line: int) -> Row | None:
+        if not self._block_pattern or not self._block_pattern.fullmatch(block) or DOCUMENT_START in block:
             return None
         cells = block.replace("\n", self._separator).split(self._separator)
         tokens = cells[self._token_column % self._width :: self._width]
         tags = cells[self._tag_column % self._width :: self._width]
-        if not self._tags.keys() >= set(tags):  # new or wrong: worth a look
+        if not self._tags.keys() >= set(tags):  # a new tag, perhaps an invalid one
             return None
-        once = self._tokens.setdefault
-        return Row(line, tuple(map(once, tokens, tokens)), tuple(map(self._tags.__getitem__, tags)))
+        intern = self._tokens.setdefault
+        return Row(line, tuple(map(intern, tokens, tokens)), tuple(map(self._tags.__getitem__, tags)))
 
-    def _line_by_line(self, block: str, first_line: int) -> Iterator[Row]:
+    def _parse_lines(self, block: str, first_line: int) -> Iterator[Row]:
         tokens: list[str] = []
         tags: list[str] = []
         for number, line in enumerate((block + "\n").split("\n"), first_line):
@@ -137,7 +137,7 @@ class ColumnParser:
     def _token_and_tag(self, line: str, number: int) -> tuple[str, str]:
         cells = line.split("\t") if "\t" in line else [cell for cell in line.split(" ") if cell]
         if not self._width and len(cells) >= self._needed:
-            self._settle(line, len(cells), number)
+            self._fix_layout(line, len(cells), number)
         if len(cells) != self._width:
             self._report_columns(cells, number)
             return UNKNOWN, UNKNOWN
@@ -150,11 +150,11 @@ class ColumnParser:
         self._report_tag(tag, number)
         return token, UNKNOWN
 
-    def _settle(self, line: str, width: int, number: int) -> None:
+    def _fix_layout(self, line: str, width: int, number: int) -> None:
         self._width, self._width_line = width, number
         self._separator = "\t" if "\t" in line else " "
-        alike = self._separator.join(["[^ \t\n]+"] * width)
-        self._alike = re.compile(f"{alike}(?:\n{alike})*")
+        uniform = self._separator.join(["[^ \t\n]+"] * width)
+        self._block_pattern = re.compile(f"{uniform}(?:\n{uniform})*")
 
     def _is_tag(self, tag: str) -> bool:
         return tag == OUTSIDE or (len(tag) > 2 and tag[0] in self._prefixes and tag[1] == "-")

@@ -1,4 +1,4 @@
-"""One file over HTTP, gone on with where it stopped and tried again while the fault may pass (requests)."""
+"""Download one file over HTTP, with retries, resuming a partial file by range requests. (requests)"""
 
 from __future__ import annotations
 
@@ -9,92 +9,93 @@ from pathlib import Path
 
 import requests
 
-BLOCK = 1 << 14  # bytes between two reports; a block that breaks off is asked for again
+BLOCK = 1 << 14  # bytes between two progress reports; an incomplete block is requested again
 TIMEOUT = (10.0, 60.0)  # seconds to connect, and of silence between two blocks
-PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})  # answers that ask to come again later
+TRANSIENT_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504})
 
-Heard = Callable[[int, int | None], None]  # bytes that are here, and bytes in all when the server says
+OnProgress = Callable[[int, int | None], None]
+"""Called with the bytes received so far, and the total if the server states it."""
 
 
-class NotThereError(Exception):
-    """The server answered, and asking again would bring the same: no such file, or not for us."""
+class PermanentError(Exception):
+    """The server's answer is final: a retry would give the same (no such file, access denied)."""
 
 
 class UnreachableError(Exception):
-    """No whole answer after all attempts; what came is kept in the partial file."""
+    """No complete answer after all attempts; the partial file keeps what was received."""
 
 
-class _PassingError(Exception):
-    """A fault that another attempt may not meet."""
+class _TransientError(Exception):
+    """A fault that a retry may not meet."""
 
 
-def download(address: str, part: Path, *, waits: Sequence[float], heard: Heard) -> None:
-    """Bring ``address`` into ``part``; of what ``part`` holds already nothing is asked for again.
+def download(url: str, part: Path, *, retry_delays: Sequence[float], on_progress: OnProgress) -> None:
+    """Download ``url`` into ``part``, resuming after the bytes that ``part`` holds already.
 
     Args:
-        waits: seconds before the second attempt, the third, and so on; their number limits the attempts.
+        retry_delays: seconds before the second attempt, the third, and so on; their number limits the attempts.
 
     Raises:
-        NotThereError, UnreachableError: with the reason; ``part`` keeps what came.
+        PermanentError, UnreachableError: with the reason; ``part`` keeps what was received.
     """
-    for wait in waits:
+    for delay in retry_delays:
         try:
-            _attempt(address, part, heard)
+            _attempt(url, part, on_progress)
             return
-        except _PassingError:
-            time.sleep(wait)
+        except _TransientError:
+            time.sleep(delay)
     try:
-        _attempt(address, part, heard)
-    except _PassingError as fault:
-        raise UnreachableError(f"{fault} (attempt {len(waits) + 1} of {len(waits) + 1})") from fault
+        _attempt(url, part, on_progress)
+    except _TransientError as error:
+        attempts = len(retry_delays) + 1
+        raise UnreachableError(f"{error} (attempt {attempts} of {attempts})") from error
 
 
-def _attempt(address: str, part: Path, heard: Heard) -> None:
-    here = part.stat().st_size if part.exists() else 0
-    # Of a compressed answer a byte range means something else, so none is wanted.
-    headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={here}-"} if here else {})
+def _attempt(url: str, part: Path, on_progress: OnProgress) -> None:
+    received = part.stat().st_size if part.exists() else 0
+    # A byte range of a compressed answer counts compressed bytes, so compression is refused.
+    headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={received}-"} if received else {})
     try:
-        with requests.get(address, headers=headers, stream=True, timeout=TIMEOUT) as answer:
-            start = _start(answer, here)
+        with requests.get(url, headers=headers, stream=True, timeout=TIMEOUT) as response:
+            start = _start(response, received)
             if start is None:
                 part.unlink()
-                raise _PassingError("the server cannot go on with the partial file")
-            if answer.status_code != 416:
-                _receive(answer, part, start, heard)
+                raise _TransientError("the server cannot resume the partial file")
+            if response.status_code != 416:
+                _receive(response, part, start, on_progress)
     except (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError) as error:
-        raise _PassingError(_plain(error)) from error
+        raise _TransientError(_root_cause(error)) from error
     except requests.RequestException as error:
-        raise NotThereError(_plain(error)) from error
+        raise PermanentError(_root_cause(error)) from error
 
 
-def _start(answer: requests.Response, here: int) -> int | None:
-    """Where in the file the answer begins; None when it does not fit the ``here`` bytes that came before."""
-    status = answer.status_code
-    if status == 200:  # the first part, or a server that knows no ranges
+def _start(response: requests.Response, received: int) -> int | None:
+    """Offset in the file at which the body starts; None when it does not continue the ``received`` bytes."""
+    status = response.status_code
+    if status == 200:  # a first request, or a server without range requests
         return 0
-    if status in (206, 416):  # 416: nothing is left to send when the file is as long as what is here
-        said = re.match(r"bytes (?:(\d+)-\d+/|\*/(\d+))", answer.headers.get("Content-Range", ""))
-        return here if said and here == int(said[1] or said[2]) else None
-    if status in PASSING:
-        raise _PassingError(f"the server answered {status} {answer.reason}")
-    raise NotThereError(f"the server answered {status} {answer.reason}")
+    if status in (206, 416):  # 416: nothing is left to send if the file is as long as what was received
+        content_range = re.match(r"bytes (?:(\d+)-\d+/|\*/(\d+))", response.headers.get("Content-Range", ""))
+        return received if content_range and received == int(content_range[1] or content_range[2]) else None
+    reason = f"the server answered {status} {response.reason}"
+    raise _TransientError(reason) if status in TRANSIENT_STATUSES else PermanentError(reason)
 
 
-def _receive(answer: requests.Response, part: Path, start: int, heard: Heard) -> None:
-    length = None if "Content-Encoding" in answer.headers else answer.headers.get("Content-Length")
+def _receive(response: requests.Response, part: Path, start: int, on_progress: OnProgress) -> None:
+    length = None if "Content-Encoding" in response.headers else response.headers.get("Content-Length")
     total = start + int(length) if length else None
-    here = start
-    heard(here, total)
+    received = start
+    on_progress(received, total)
     with part.open("ab" if start else "wb") as stream:
-        for block in answer.iter_content(BLOCK):
-            here += stream.write(block)
-            heard(here, total)
-    if total is not None and here != total:
-        raise _PassingError(f"the connection ended after {here:,} of {total:,} bytes")
+        for block in response.iter_content(BLOCK):
+            received += stream.write(block)
+            on_progress(received, total)
+    if total is not None and received != total:
+        raise _TransientError(f"the connection ended after {received:,} of {total:,} bytes")
 
 
-def _plain(error: requests.RequestException) -> str:
-    """The fault behind the layers of the library: ``[Errno 111] Connection refused``."""
+def _root_cause(error: requests.RequestException) -> str:
+    """The error below the layers of requests and urllib3, such as ``[Errno 111] Connection refused``."""
     text = str(error)
     inner = re.search(r"(\[Errno -?\d+\] [^'\")]+|timed out|IncompleteRead\([^)]*\)|certificate[^'\")]*)", text)
     return inner[1] if inner else text or type(error).__name__

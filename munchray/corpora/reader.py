@@ -1,4 +1,4 @@
-"""Column files, one token and its tag a line, read into sentences with IOB2 tags."""
+"""Read column files (one token and its tag per line) into sentences with IOB2 tags."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from munchray.corpora.tags import (
     OUTSIDE,
     PREFIXES,
     SCHEMES,
-    Fault,
-    Step,
-    fault,
+    Transition,
+    Violation,
+    detect_scheme,
     iobes_to_iob2,
-    recognise,
-    says_iobes,
+    only_in_iobes,
+    violation,
 )
 
 
 class Sentence(NamedTuple):
-    """One sentence: its tokens and their tags, which are always valid IOB2."""
+    """The tokens of a sentence and their tags, always valid IOB2."""
 
     tokens: tuple[str, ...]
     tags: tuple[str, ...]
@@ -41,11 +41,11 @@ def read_columns(
 
     A line is a token and its columns, separated by tabs if it has any, else by spaces; columns count from 0,
     or from the end when negative. Empty lines and ``-DOCSTART-`` lines end a sentence. ``scheme`` is
-    ``iob1``, ``iob2`` or ``iobes`` (which takes BILOU too), and the tags must keep to it; or it is ``auto``,
-    which recognises the scheme of the file.
+    ``iob1``, ``iob2`` or ``iobes`` (which accepts BILOU too), and the tags must be valid in it; ``auto`` detects
+    the scheme of the file.
 
     Raises:
-        InputError: with all that is wrong in the file, at most 20 problems and how many more there are.
+        InputError: the mistakes in the file: the first 20, and how many more there are.
     """
     if scheme not in ("auto", *SCHEMES):
         raise ValueError(f"scheme is 'auto' or one of {SCHEMES}, not {scheme!r}")
@@ -54,7 +54,7 @@ def read_columns(
     rows = list(parser.rows(read_text(path, problems)))
     _check_lengths(rows, max_tokens, problems)
     if scheme == "auto":
-        scheme = _recognised(rows, problems)
+        scheme = _detect(rows, problems)
     else:
         _check_scheme(rows, scheme, problems)
     problems.raise_any()
@@ -74,42 +74,41 @@ def _check_lengths(rows: Sequence[Row], max_tokens: int, problems: Problems) -> 
 
 
 def _check_scheme(rows: Sequence[Row], scheme: str, problems: Problems, fix: str = "") -> None:
-    for line, wrong in _faults(rows, scheme):
+    for line, wrong in _violations(rows, scheme):
         problems.add(line, wrong.found, wrong.expected, fix)
 
 
-def _recognised(rows: Sequence[Row], problems: Problems) -> str:
-    """The scheme of the file; when it is none, a problem that names the first line against each."""
-    scheme = recognise(_all_steps(rows))
+def _detect(rows: Sequence[Row], problems: Problems) -> str:
+    """The scheme of the file; if none fits, a mistake that names the first line against IOB2 and against IOB1."""
+    scheme = detect_scheme(_all_transitions(rows))
     if scheme == "iobes":
-        line, tag = next((line, tag) for line, tag in _lines_and_tags(rows) if says_iobes(tag))
+        line, tag = next((line, tag) for line, tag in _lines_and_tags(rows) if only_in_iobes(tag))
         _check_scheme(rows, scheme, problems, f"The file is read as IOBES because of '{tag}' on line {line}")
     elif scheme is None:
-        line, iob2 = next(_faults(rows, "iob2"))
-        other_line, iob1 = next(_faults(rows, "iob1"))
+        line, iob2 = next(_violations(rows, "iob2"))
+        other_line, iob1 = next(_violations(rows, "iob1"))
         found = f"{iob2.found} is against IOB2, and {iob1.found} on line {other_line} is against IOB1"
         fix = f"If the file is meant as IOB2, line {line} needs {iob2.expected}"
         problems.add(line, found, "one scheme in the whole file", fix)
     return scheme or "iob2"
 
 
-def _faults(rows: Sequence[Row], scheme: str) -> Iterator[tuple[int, Fault]]:
-    """All that breaks a scheme, with its line. Judges the few different steps before it looks at lines."""
-    steps = set(_all_steps(rows))
-    faults = {step: found for step in steps if (found := fault(scheme, *step))}
-    for row in rows if faults else ():
-        for position, step in enumerate(_steps(row)):
-            if step in faults:
-                yield row.line + position - 1 + faults[step].side, faults[step]
+def _violations(rows: Sequence[Row], scheme: str) -> Iterator[tuple[int, Violation]]:
+    """Violations of a scheme with their lines. The few distinct transitions are checked before any line is."""
+    found = {pair: wrong for pair in set(_all_transitions(rows)) if (wrong := violation(scheme, *pair))}
+    for row in rows if found else ():
+        for position, pair in enumerate(_transitions(row)):
+            if pair in found:
+                yield row.line + position - 1 + found[pair].side, found[pair]
 
 
-def _steps(row: Row) -> Iterator[Step]:
+def _transitions(row: Row) -> Iterator[Transition]:
     return zip((OUTSIDE, *row.tags), (*row.tags, OUTSIDE), strict=True)
 
 
-def _all_steps(rows: Sequence[Row]) -> Iterator[Step]:
-    return chain.from_iterable(map(_steps, rows))
+def _all_transitions(rows: Sequence[Row]) -> Iterator[Transition]:
+    return chain.from_iterable(map(_transitions, rows))
 
 
 def _lines_and_tags(rows: Sequence[Row]) -> Iterator[tuple[int, str]]:
-    return ((row.line + at, tag) for row in rows for at, tag in enumerate(row.tags))
+    return ((line, tag) for row in rows for line, tag in enumerate(row.tags, row.line))

@@ -1,9 +1,9 @@
-"""The grammar of the sample corpora: how sentences and names are put together, and from which words.
+"""The context-free grammar and word lists of the sample corpora.
 
 A production is tokens separated by spaces. A token that is a key of one of the tables is a symbol and is expanded;
-"+" glues pieces, each a symbol or literal letters, into one token; "{Type.mark ... }" marks a mention. Each type
-has up to three marks: ``wide`` is the name with its modifier, ``core`` the name alone, ``short`` an abbreviation.
-"THING", a mention of any of the four types, is defined by each corpus.
+"+" joins pieces, each a symbol or literal letters, into one token; "{Type.variant ... }" encloses a mention. A type
+has up to three variants: ``wide`` is the name with its modifier, ``core`` the name alone, ``short`` an abbreviation.
+"ENTITY", a mention of any of the four types, is defined by each corpus.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ GRAMMAR = {
     "OPENING": (
         "in this study",
         "after DIGIT weeks",
-        "in contrast to THING",
+        "in contrast to ENTITY",
         "by METHOD",
         "at rest",
         "following FINDING",
@@ -30,27 +30,27 @@ GRAMMAR = {
     ),
     "LINK": ("but", "and", "whereas", "although", "suggesting that"),
     "CLAUSE": (
-        "THING showed an association with THING",
-        "THING and THING were studied by METHOD",
-        "the role of THING in FINDING remains unclear",
-        "we compared THING with THING in GROUP",
-        "FINDING depended on THING",
-        "THING had no effect on FINDING",
-        "both THING and THING were VERB in GROUP",
-        "these changes lead to THING",
-        "METHOD aids the diagnosis of THING",
-        "neither THING nor FINDING was VERB by THING",
-        "THING , THING and THING were VERB",
-        "FINDING is the gold standard for THING",
-        "there was no evidence of THING in GROUP",
+        "ENTITY showed an association with ENTITY",
+        "ENTITY and ENTITY were studied by METHOD",
+        "the role of ENTITY in FINDING remains unclear",
+        "we compared ENTITY with ENTITY in GROUP",
+        "FINDING depended on ENTITY",
+        "ENTITY had no effect on FINDING",
+        "both ENTITY and ENTITY were VERB in GROUP",
+        "these changes lead to ENTITY",
+        "METHOD aids the diagnosis of ENTITY",
+        "neither ENTITY nor FINDING was VERB by ENTITY",
+        "ENTITY , ENTITY and ENTITY were VERB",
+        "FINDING is the gold standard for ENTITY",
+        "there was no evidence of ENTITY in GROUP",
         "GROUP with DISEASE were VERB by METHOD",
         "GROUP received DIGIT+0 mg of CHEMICAL",
         "CHEMICAL reduced the expression of GENE",
         "GENE was cloned from SPECIES",
         "we isolated SPECIES from GROUP",
         "the cold white ORGAN tissue of GROUP was VERB",
-        "cells act on THING through GENE",
-        "CELLS cells were exposed to THING",
+        "cells act on ENTITY through GENE",
+        "CELLS cells were exposed to ENTITY",
         "GROUP with a history of DISEASE developed DISEASE",
         "treatment of DISEASE with CHEMICAL was VERB",
         "the dose of CHEMICAL was VERB in GROUP with DISEASE",
@@ -59,7 +59,7 @@ GRAMMAR = {
         "growth of SPECIES on agar was VERB by CHEMICAL",
     ),
     "GROUP": ("DIGIT+DIGIT patients", "ADJECTIVE patients", "controls", "SPECIES", "children", "CELLS cells"),
-    "FINDING": ("ORGAN NOUN", "NOUN", "NOUN in GROUP", "THING NOUN", "CD+DIGIT counts", "ORGAN and ORGAN NOUN"),
+    "FINDING": ("ORGAN NOUN", "NOUN", "NOUN in GROUP", "ENTITY NOUN", "CD+DIGIT counts", "ORGAN and ORGAN NOUN"),
     "CELLS": ("LETTER+LETTER+DIGIT", "SYMBOL+-+DIGIT", "SYMBOL"),
     # Diseases: an organ or a person, a head; or a Greek root with an ending; or named after its cause.
     "DISEASE": (
@@ -117,7 +117,7 @@ GRAMMAR = {
     "BINOMIAL": ("GENUS+GENUS_ENDING EPITHET+EPITHET_ENDING",),
 }
 
-# Word lists, of which a train split knows a share. Only DIGIT and LETTER are known to all.
+# Word lists; a train split draws from a part of each. DIGIT and LETTER are whole in every split.
 WORDS = {
     name: tuple(words.split())
     for name, words in {

@@ -1,13 +1,13 @@
-"""Eight generated sample corpora, for trying everything offline.
+"""Eight generated sample corpora, for trying every command offline.
 
-One grammar writes biomedical-looking sentences in which diseases, chemicals, genes and species are all marked; a
-corpus keeps the marks of its own type and its own annotation style, as real corpora do. What makes it hard:
+One grammar writes biomedical-looking sentences in which diseases, chemicals, genes and species are all marked as
+mentions; a corpus keeps those of its own type and its own annotation style, as real corpora do. What makes it hard:
 
-* Names are built from morphemes. A train split knows only a share of them, dev and test use all, so a tagger must
-  generalise; a corpus of the same type knows other morphemes, which is what it can teach as an auxiliary.
-* The other three types stand unmarked in the same sentences, in much the same contexts, and lend parts to each
+* Names are built from morphemes. A train split uses only a part of them, dev and test use all, so a tagger must
+  generalise; a corpus of the same type uses other morphemes, which is what it can teach as an auxiliary.
+* The other three types occur unmarked in the same sentences, in similar contexts, and are parts of each
   other's names ("BRC2-deficient", "Acinella infection"); corpora of those types could teach what *not* to mark.
-* The two corpora of a type disagree on where a name begins and ends, so pouring them together mixes two conventions.
+* The two corpora of a type disagree on where a name begins and ends, so concatenating them mixes two conventions.
 * Some names are also common words or measurements: lead, gold, CAT, AIDS, cold; diagnosis ends like a disease.
 """
 
@@ -19,30 +19,31 @@ from dataclasses import dataclass, field
 
 from munchray.corpora.reader import Sentence
 from munchray.corpora.sample_grammar import GRAMMAR, SHARED, TYPES, WORDS
-from munchray.corpora.tags import Span, spans_to_iob2
+from munchray.corpora.tags import TokenSpan, spans_to_iob2
 from munchray.files import digest
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """What tells one sample corpus from another.
+    """Parameters of one sample corpus.
 
     Args:
         entity_type: the type it annotates.
-        marks: its annotation style, which marks of that type it keeps: ``wide`` (with modifier) or ``core``
-            (without), and ``short`` where abbreviations count. Where two marks nest, the outer one is kept.
-        known: the share of each word list that its train split draws from.
+        variants: its annotation style, the variants of mentions that it annotates: ``wide`` (with modifier) or
+            ``core`` (without), and ``short`` where abbreviations count. Of nested mentions the outer one is kept.
+        known_share: fraction of each word list that its train split draws from.
         sizes: sentences of train, dev and test.
     """
 
     entity_type: str
-    marks: tuple[str, ...]
-    known: float
+    variants: tuple[str, ...]
+    known_share: float
     sizes: tuple[int, int, int]
 
 
-# The first of each type is a small main corpus, the second a larger auxiliary that knows more of the language. What the
-# main ones know is set so that a small tagger alone is neither lost nor done after fifteen epochs (dev F1 47 to 80).
+# The first of each type is a small main corpus, the second a larger auxiliary with more of the vocabulary. The shares
+# of the main ones are such that a small tagger alone has learned something after fifteen epochs, and can still improve
+# (dev F1 47 to 80).
 RECIPES = {
     "sample-disease-1": Recipe("Disease", ("wide", "short"), 0.55, (280, 120, 150)),
     "sample-disease-2": Recipe("Disease", ("core", "short"), 0.9, (500, 80, 150)),
@@ -53,30 +54,30 @@ RECIPES = {
     "sample-species-1": Recipe("Species", ("wide", "core", "short"), 0.5, (220, 120, 150)),
     "sample-species-2": Recipe("Species", ("core", "short"), 0.9, (420, 80, 150)),
 }
-FOCUS = 8  # a free mention is of the corpus's own type this many times as often as of each other: enough to learn from
+OWN_TYPE_WEIGHT = 8  # ENTITY is of the corpus's own type this many times as often as of each other: enough to learn
 MIN_TOKENS, MAX_TOKENS = 6, 35
 
 
 def generate(name: str) -> dict[str, tuple[Sentence, ...]]:
-    """The train, dev and test sentences of a sample corpus: the same on every machine and Python.
+    """The train, dev and test sentences of a sample corpus, equal on every machine and Python version.
 
     Raises:
         KeyError: no sample corpus has this name.
     """
     recipe = RECIPES[name]
-    dice = Dice(name)
-    everything = {**GRAMMAR, **SHARED, **WORDS, "THING": _things(recipe.entity_type)}
-    known = {symbol: _share(words, recipe.known, dice) for symbol, words in WORDS.items()}
+    rng = StableRandom(name)
+    everything = {**GRAMMAR, **SHARED, **WORDS, "ENTITY": _entity_symbols(recipe.entity_type)}
+    known = {symbol: _known_words(words, recipe.known_share, rng) for symbol, words in WORDS.items()}
     rules = {"train": {**everything, **known}, "dev": everything, "test": everything}
     seen: set[tuple[str, ...]] = set()
     return {
-        split: tuple(_fresh_sentence(rules[split], recipe, dice, seen) for _ in range(size))
+        split: tuple(_unique_sentence(rules[split], recipe, rng, seen) for _ in range(size))
         for split, size in zip(rules, recipe.sizes, strict=True)
     }
 
 
-class Dice:
-    """Choices that depend on the seed text alone; of ``random`` only ``random()`` is promised to stay the same."""
+class StableRandom:
+    """Random choices that depend on a seed text alone. Of ``random``, only ``random()`` is guaranteed to be stable."""
 
     def __init__(self, seed: str) -> None:
         self._random = random.Random(int(digest(seed), 16))
@@ -92,58 +93,58 @@ class Dice:
 
 @dataclass
 class Draft:
-    """A sentence being written: tokens and the marked mentions, outer ones after those inside them."""
+    """A sentence being generated: tokens and mentions, outer ones after those inside them."""
 
     tokens: list[str] = field(default_factory=list)
-    mentions: list[Span] = field(default_factory=list)
+    mentions: list[TokenSpan] = field(default_factory=list)
 
 
-def _things(entity_type: str) -> tuple[str, ...]:
-    return tuple(kind.upper() for kind in TYPES) + (entity_type.upper(),) * (FOCUS - 1)
+def _entity_symbols(entity_type: str) -> tuple[str, ...]:
+    return tuple(kind.upper() for kind in TYPES) + (entity_type.upper(),) * (OWN_TYPE_WEIGHT - 1)
 
 
-def _share(words: Sequence[str], known: float, dice: Dice) -> tuple[str, ...]:
-    return dice.sample(words, max(1, round(known * len(words))))
+def _known_words(words: Sequence[str], known_share: float, rng: StableRandom) -> tuple[str, ...]:
+    return rng.sample(words, max(1, round(known_share * len(words))))
 
 
-def _fresh_sentence(
-    rules: Mapping[str, Sequence[str]], recipe: Recipe, dice: Dice, seen: set[tuple[str, ...]]
+def _unique_sentence(
+    rules: Mapping[str, Sequence[str]], recipe: Recipe, rng: StableRandom, seen: set[tuple[str, ...]]
 ) -> Sentence:
-    """A sentence of allowed length whose tokens no sentence of the corpus has yet."""
+    """Sample until a sentence has an allowed length and is new in the corpus."""
     while True:
         draft = Draft()
-        _write("SENTENCE", rules, dice, draft)
+        _expand("SENTENCE", rules, rng, draft)
         first, *rest = draft.tokens
         tokens = (first.capitalize() if first.isalpha() and first.islower() else first, *rest)
         if MIN_TOKENS <= len(tokens) <= MAX_TOKENS and tokens not in seen:
             seen.add(tokens)
-            return Sentence(tokens, tuple(_tags(draft.mentions, recipe, len(tokens))))
+            return Sentence(tokens, tuple(_annotate(draft.mentions, recipe, len(tokens))))
 
 
-def _write(symbol: str, rules: Mapping[str, Sequence[str]], dice: Dice, draft: Draft) -> None:
+def _expand(symbol: str, rules: Mapping[str, Sequence[str]], rng: StableRandom, draft: Draft) -> None:
     """Append an expansion of ``symbol``; pieces of a token expand to one token each."""
     opened: list[tuple[int, str]] = []
-    for item in dice.choose(rules[symbol]).split():
+    for item in rng.choose(rules[symbol]).split():
         if item.startswith("{"):
             opened.append((len(draft.tokens), item[1:]))
         elif item == "}":
-            start, mark = opened.pop()
-            draft.mentions.append((start, len(draft.tokens), mark))
+            start, variant = opened.pop()
+            draft.mentions.append((start, len(draft.tokens), variant))
         elif item in rules:
-            _write(item, rules, dice, draft)
+            _expand(item, rules, rng, draft)
         else:
-            draft.tokens.append("".join(_piece(piece, rules, dice) for piece in item.split("+")))
+            draft.tokens.append("".join(_expand_piece(piece, rules, rng) for piece in item.split("+")))
 
 
-def _piece(piece: str, rules: Mapping[str, Sequence[str]], dice: Dice) -> str:
-    return dice.choose(rules[piece]) if piece in rules else piece
+def _expand_piece(piece: str, rules: Mapping[str, Sequence[str]], rng: StableRandom) -> str:
+    return rng.choose(rules[piece]) if piece in rules else piece
 
 
-def _tags(mentions: Sequence[Span], recipe: Recipe, length: int) -> list[str]:
+def _annotate(mentions: Sequence[TokenSpan], recipe: Recipe, length: int) -> list[str]:
     """IOB2 tags of the mentions that the corpus annotates, outermost first."""
-    kept: list[Span] = []
-    wanted = {f"{recipe.entity_type}.{mark}" for mark in recipe.marks}
-    for start, end, mark in reversed(mentions):
-        if mark in wanted and not any(start < span[1] and span[0] < end for span in kept):
+    kept: list[TokenSpan] = []
+    wanted = {f"{recipe.entity_type}.{variant}" for variant in recipe.variants}
+    for start, end, variant in reversed(mentions):
+        if variant in wanted and not any(start < span[1] and span[0] < end for span in kept):
             kept.append((start, end, recipe.entity_type))
     return spans_to_iob2(sorted(kept), length)

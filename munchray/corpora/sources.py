@@ -1,9 +1,9 @@
-"""Where the eight corpora are published, at which commits, and what their normalised files must be.
+"""Download sources of the eight corpora: repositories, commits, and pins of the normalised files.
 
 The checksums are of the normalised text, not of the ``.gz`` file, whose bytes depend on the version of zlib.
-All but those of ``chemdner`` belong to the copies named here. The copies of ``chemdner`` could not be seen
-when this was written, so whatever has the sentences, words and annotations of Table 1 is taken. Its checksums
-are of a conversion of the original CHEMDNER release, 14 words short of Table 1 in all, which is taken too.
+All but those of ``chemdner`` were taken from the copies named here. The copies of ``chemdner`` could not be
+downloaded when this was written, so a file with the sentences, words and annotations of Table 1 is accepted. Its
+checksums are of a conversion of the original CHEMDNER release, 14 words short of Table 1 in all, also accepted.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ FILES = {"train": "train.tsv", "dev": "devel.tsv", "test": "test.tsv"}  # a spli
 
 
 class Pin(NamedTuple):
-    """What a split must be: the sha256 of its normalised text, and its counts."""
+    """Expected content of a split: the sha256 of its normalised text, and its counts."""
 
     sha256: str
     counts: SplitCounts
@@ -26,25 +26,25 @@ class Pin(NamedTuple):
 
 @dataclass(frozen=True)
 class Copy:
-    """A folder of a GitHub repository at one commit, which can never change."""
+    """A copy of a corpus: a folder of a GitHub repository at one commit."""
 
     repository: str
     commit: str
     folder: str
 
-    def address(self, base_url: str, split: str) -> str:
-        """Where the file of a split is, as raw.githubusercontent.com lays its files out."""
+    def url(self, base_url: str, split: str) -> str:
+        """URL of the file of a split, in the layout of raw.githubusercontent.com."""
         return f"{base_url.rstrip('/')}/{self.repository}/{self.commit}/{self.folder}/{FILES[split]}"
 
 
 @dataclass(frozen=True)
 class DownloadSource:
-    """A published corpus: its entity type, copies in the order they are tried, and a pin for each split."""
+    """A published corpus: its entity type, its copies in the order of trial, and a pin for each split."""
 
     entity_type: str
     copies: tuple[Copy, ...]
     pins: Mapping[str, Pin]
-    counts_suffice: bool = False  # right counts are enough: the text of the copies was never seen
+    counts_suffice: bool = False  # equal counts are accepted with any checksum
 
 
 def _crichton(folder: str) -> Copy:
@@ -53,7 +53,7 @@ def _crichton(folder: str) -> Copy:
 
 
 def _biobert(folder: str) -> Copy:
-    """The data of BioBERT, Lee et al. (2019), as another project keeps it: tags without an entity type."""
+    """The data of BioBERT, Lee et al. (2019), as another project stores it: tags without an entity type."""
     return Copy("BioMedBERT/biomedbert", "9e5e1019d79d07c7aecc4eb49106203af1012663", f"datasets/NER/{folder}")
 
 

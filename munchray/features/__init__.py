@@ -1,1 +1,1 @@
-"""Frozen embeddings, and the store that keeps what they give for every sentence."""
+"""Frozen embeddings and the feature store that caches them on disk for every sentence."""

@@ -1,4 +1,4 @@
-"""A character language model in plain torch, and the word features that its hidden states are."""
+"""A character language model in plain torch, and contextual string embeddings from its hidden states."""
 
 from __future__ import annotations
 
@@ -15,33 +15,34 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from munchray.errors import WorkError
+from munchray.features.batching import batches_by_length
 from munchray.files import read_json, write_json
 
-WINDOW_TOKENS = 16_384  # sentences are sorted by length inside a window; bounds what waits to be handed out
-BATCH_CHARACTERS = 4_096  # what the LSTM reads at once; larger batches leave the cache and were slower
+WINDOW_TOKENS = 16_384  # sentences are sorted by length inside a window; bounds the buffered features
+BATCH_CHARACTERS = 4_096  # per LSTM call; larger batches exceed the CPU cache and were slower
 END = " "  # follows every sentence, so that the last token has a character after it
 
 State = tuple[Tensor, Tensor]
 
 
 class Alphabet:
-    """Characters and their numbers. A character that has none is number 0, as in Flair."""
+    """Character ids. A character without one has id 0, as in Flair."""
 
-    def __init__(self, numbers: Mapping[str, int]) -> None:
-        self.numbers = dict(numbers)
-        self._of_code_point = np.zeros(sys.maxunicode + 1, np.int32)
-        for character, number in self.numbers.items():
+    def __init__(self, char_to_id: Mapping[str, int]) -> None:
+        self.char_to_id = dict(char_to_id)
+        self._id_of_code_point = np.zeros(sys.maxunicode + 1, np.int32)
+        for character, index in self.char_to_id.items():
             if len(character) == 1:  # all but "<unk>"
-                self._of_code_point[ord(character)] = number
+                self._id_of_code_point[ord(character)] = index
 
     def encode(self, text: str) -> np.ndarray:
-        """The numbers of the characters: int32 [len(text)]."""
+        """The ids of the characters: int32 [len(text)]."""
         code_points = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), "<u4")
-        return np.asarray(self._of_code_point[code_points])
+        return np.asarray(self._id_of_code_point[code_points])
 
 
 class CharacterModel(nn.Module):
-    """Predicts the next character. The weights have the names and shapes of Flair's ``LanguageModel``."""
+    """An LSTM language model over characters; weights have the names and shapes of Flair's ``LanguageModel``."""
 
     def __init__(
         self,
@@ -60,24 +61,24 @@ class CharacterModel(nn.Module):
         self.decoder = nn.Linear(self.width, characters) if decoder else None
 
     def forward(self, characters: Tensor, state: State | None = None) -> tuple[Tensor, State]:
-        """Numbers [time, batch] -> hidden states [time, batch, width], and the state to go on from."""
+        """Ids [time, batch] -> hidden states [time, batch, width], and the last state to continue from."""
         output, state = self.rnn(self.encoder(characters), state)
         return (output if self.proj is None else self.proj(output)), state
 
 
-class Line(NamedTuple):
-    """A sentence as the model reads it."""
+class EncodedSentence(NamedTuple):
+    """The characters of a sentence as the model reads them, and where its tokens' features are."""
 
     characters: np.ndarray  # int32 [characters]
-    positions: np.ndarray  # int64 [tokens]: where each token's features are read off
+    positions: np.ndarray  # int64 [tokens]: index of the character whose state is the token's features
 
 
 class CharacterEmbedder:
-    """Contextual string embeddings (Akbik et al., 2018), as ``flair.embeddings.FlairEmbeddings`` gives them.
+    """Contextual string embeddings (Akbik et al., 2018), equal to ``flair.embeddings.FlairEmbeddings``.
 
     The model reads ``start + tokens joined by single spaces + " "``, a backward model the tokens reversed
     character by character. A token's features are the hidden state at the character after the token (forward)
-    or before it (backward), so a token without characters has its row as well.
+    or before it (backward), so a token without characters has a row as well.
     """
 
     def __init__(
@@ -100,12 +101,12 @@ class CharacterEmbedder:
 
     @property
     def width(self) -> int:
-        """Numbers a token."""
+        """Features per token."""
         return self.model.width
 
     @property
     def shape(self) -> dict[str, Any]:
-        """What `CharacterModel` is made with, besides the number of characters."""
+        """The arguments of `CharacterModel` besides the number of characters."""
         return {
             "embedding_size": self.model.encoder.embedding_dim,
             "hidden_size": self.model.rnn.hidden_size,
@@ -114,16 +115,16 @@ class CharacterEmbedder:
         }
 
     def embed(self, sentences: Sequence[Sequence[str]]) -> Iterator[np.ndarray]:
-        """One float32 array [tokens, width] a sentence, in the given order; holds one window at a time."""
-        for window in _windows(sentences):
-            lines = [self.line(tokens) for tokens in window]
+        """One float32 array [tokens, width] per sentence, in the given order; buffers one window at a time."""
+        for window in _token_windows(sentences):
+            encoded = [self.encode(tokens) for tokens in window]
             features: dict[int, np.ndarray] = {}
-            for batch in _batches_of_similar_length([len(line.characters) for line in lines]):
-                features.update(zip(batch, self._read([lines[i] for i in batch]), strict=True))
+            for batch in batches_by_length([len(line.characters) for line in encoded], BATCH_CHARACTERS):
+                features.update(zip(batch, self._embed_batch([encoded[i] for i in batch]), strict=True))
             yield from (features.pop(i) for i in range(len(window)))
 
-    def line(self, tokens: Sequence[str]) -> Line:
-        """What the model reads for a sentence, and where its tokens' features lie."""
+    def encode(self, tokens: Sequence[str]) -> EncodedSentence:
+        """Encode a sentence for the model."""
         lengths = np.fromiter(map(len, tokens), np.int64, len(tokens))
         after = np.cumsum(lengths + 1) - 1
         text = " ".join(tokens)
@@ -131,22 +132,24 @@ class CharacterEmbedder:
         if self.lower:
             text = text.lower()
         text = text if self.forward else text[::-1]
-        return Line(self.alphabet.encode(self.start + text + END), positions + len(self.start))
+        return EncodedSentence(self.alphabet.encode(self.start + text + END), positions + len(self.start))
 
     @torch.inference_mode()
-    def _read(self, lines: Sequence[Line]) -> list[np.ndarray]:
-        """The features of each line: float32 [tokens, width]."""
-        longest = max(len(line.characters) for line in lines)
-        padded = np.zeros((longest, len(lines)), np.int64)  # the padding comes last: no state before it sees it
-        for column, line in enumerate(lines):
+    def _embed_batch(self, encoded: Sequence[EncodedSentence]) -> list[np.ndarray]:
+        """The features of each sentence: float32 [tokens, width]."""
+        longest = max(len(line.characters) for line in encoded)
+        padded = np.zeros(
+            (longest, len(encoded)), np.int64
+        )  # padding is last, so no state of a character depends on it
+        for column, line in enumerate(encoded):
             padded[: len(line.characters), column] = line.characters
-        times = np.concatenate([line.positions for line in lines])
-        columns = np.repeat(np.arange(len(lines)), [len(line.positions) for line in lines])
-        features = self._states_at(torch.from_numpy(padded), times, columns)
-        return np.split(features, np.cumsum([len(line.positions) for line in lines])[:-1])
+        times = np.concatenate([line.positions for line in encoded])
+        columns = np.repeat(np.arange(len(encoded)), [len(line.positions) for line in encoded])
+        features = self._hidden_states(torch.from_numpy(padded), times, columns)
+        return np.split(features, np.cumsum([len(line.positions) for line in encoded])[:-1])
 
-    def _states_at(self, padded: Tensor, times: np.ndarray, columns: np.ndarray) -> np.ndarray:
-        """Hidden states at (time, column) pairs: float32 [pairs, width]; long lines are read in parts."""
+    def _hidden_states(self, padded: Tensor, times: np.ndarray, columns: np.ndarray) -> np.ndarray:
+        """Hidden states at (time, column) pairs: float32 [pairs, width]; long sentences are read in parts."""
         features = np.empty((len(times), self.width), np.float32)
         part = max(1, BATCH_CHARACTERS // padded.shape[1])
         state = None
@@ -158,30 +161,30 @@ class CharacterEmbedder:
         return features
 
     def save(self, folder: Path) -> None:
-        """Write the model without its decoder, its alphabet and how it is read."""
+        """Write the model without its decoder, its alphabet and its settings."""
         folder.mkdir(parents=True, exist_ok=True)
         weights = {n: w.contiguous() for n, w in self.model.state_dict().items() if not n.startswith("decoder.")}
         try:
             save_file(weights, folder / "weights.safetensors")
         except SafetensorError as error:
             raise WorkError(f"{folder} cannot be written: {error}") from None
-        reading = {"forward": self.forward, "start": self.start, "lower": self.lower}
-        about = {"kind": "characters", "fingerprint": self.fingerprint, "shape": self.shape, **reading}
-        write_json(folder / "embedder.json", {**about, "alphabet": self.alphabet.numbers})
+        settings = {"forward": self.forward, "start": self.start, "lower": self.lower}
+        description = {"kind": "characters", "fingerprint": self.fingerprint, "shape": self.shape, **settings}
+        write_json(folder / "embedder.json", {**description, "alphabet": self.alphabet.char_to_id})
 
     @classmethod
     def load(cls, folder: Path) -> CharacterEmbedder:
-        """What `save` wrote."""
-        about = read_json(folder / "embedder.json")
+        """Load an embedder that `save` wrote."""
+        description = read_json(folder / "embedder.json")
         weights = load_file(folder / "weights.safetensors")
-        model = CharacterModel(len(weights["encoder.weight"]), **about["shape"])
+        model = CharacterModel(len(weights["encoder.weight"]), **description["shape"])
         model.load_state_dict(weights)
-        reading = {name: about[name] for name in ("forward", "start", "lower", "fingerprint")}
-        return cls(model, Alphabet(about["alphabet"]), **reading)
+        settings = {name: description[name] for name in ("forward", "start", "lower", "fingerprint")}
+        return cls(model, Alphabet(description["alphabet"]), **settings)
 
 
-def _windows(sentences: Sequence[Sequence[str]]) -> Iterator[list[Sequence[str]]]:
-    """Neighbouring sentences, about `WINDOW_TOKENS` tokens at a time."""
+def _token_windows(sentences: Sequence[Sequence[str]]) -> Iterator[list[Sequence[str]]]:
+    """Consecutive sentences, about `WINDOW_TOKENS` tokens at a time."""
     rest = iter(sentences)
     while window := list(islice(rest, 1)):
         tokens = len(window[0])
@@ -189,15 +192,3 @@ def _windows(sentences: Sequence[Sequence[str]]) -> Iterator[list[Sequence[str]]
             window += following
             tokens += len(following[0])
         yield window
-
-
-def _batches_of_similar_length(lengths: Sequence[int]) -> Iterator[list[int]]:
-    """Indices grouped so that a padded batch has at most `BATCH_CHARACTERS` characters (or one line)."""
-    batch: list[int] = []
-    for index in sorted(range(len(lengths)), key=lengths.__getitem__):
-        if batch and (len(batch) + 1) * lengths[index] > BATCH_CHARACTERS:
-            yield batch
-            batch = []
-        batch.append(index)
-    if batch:
-        yield batch

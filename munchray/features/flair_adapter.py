@@ -1,6 +1,6 @@
-"""The door to Flair: its language model files, the models it downloads, transformers through its embeddings.
+"""Adapter to Flair: its language model files, its downloads, and transformers through its embeddings. (flair)
 
-Importing flair takes many seconds, so only what downloads a model or runs a transformer does it.
+Importing flair takes many seconds, so it is imported only to download a model or to run a transformer.
 """
 
 from __future__ import annotations
@@ -23,34 +23,34 @@ TRANSFORMER_BATCH = 32  # sentences
 
 
 def read_language_model(path: Path, fingerprint: str) -> CharacterEmbedder:
-    """A Flair ``LanguageModel`` file (``.pt``), read without flair.
+    """Read a Flair ``LanguageModel`` file (``.pt``) without importing flair.
 
-    Such a file is a pickle. Only what these files are made of is let through (tensors, numbers, text, Flair's
-    ``Dictionary``), so one that would run other code is refused.
+    Such a file is a pickle. Unpickling is restricted to the types that these files contain (tensors, numbers, text,
+    Flair's ``Dictionary``), so a file that would run other code is refused.
 
     Raises:
         InputError: the file holds no language model.
     """
     try:
-        state = torch.load(path, map_location="cpu", pickle_module=_OnlyLanguageModels, weights_only=False)
-        return _embedder(state, fingerprint, lower=False)
-    except Exception as error:  # what is no such file raises nearly anything
+        state = torch.load(path, map_location="cpu", pickle_module=_RestrictedPickle, weights_only=False)
+        return _build_embedder(state, fingerprint, lower=False)
+    except Exception as error:  # any exception, for other kinds of files
         found = f"no language model, it cannot be read ({type(error).__name__}: {error})"
         raise InputError(Problem(str(path), found, "a file saved by Flair's LanguageModel")) from error
 
 
 def download_language_model(name: str, fingerprint: str) -> CharacterEmbedder:
-    """The model that `FlairEmbeddings` has under this name, from Flair's cache or the network."""
-    with _explained(name):
+    """The model that Flair's `FlairEmbeddings` loads by this name, from its cache or the network."""
+    with _download_errors(name):
         from flair.embeddings import FlairEmbeddings
 
         embeddings = FlairEmbeddings(name)
-    return _embedder(embeddings.lm.__getstate__(), fingerprint, lower=embeddings.is_lower)
+    return _build_embedder(embeddings.lm.__getstate__(), fingerprint, lower=embeddings.is_lower)
 
 
 def download_word_vectors(name: str, fingerprint: str) -> WordVectors:
-    """The vectors that Flair's `WordEmbeddings` has under this name (all of them without n-grams)."""
-    with _explained(name):
+    """The vectors that Flair's `WordEmbeddings` loads by this name (none has n-grams)."""
+    with _download_errors(name):
         from flair.embeddings import WordEmbeddings
 
         embeddings = WordEmbeddings(name)
@@ -59,7 +59,7 @@ def download_word_vectors(name: str, fingerprint: str) -> WordVectors:
 
 
 class TransformerEmbedder:
-    """A frozen transformer: the last layer at each token's first piece, no context beyond the sentence."""
+    """A frozen transformer: last layer, first subtoken of each token, no context beyond the sentence."""
 
     def __init__(self, folder: Path, fingerprint: str) -> None:
         from flair.embeddings import TransformerWordEmbeddings
@@ -71,11 +71,11 @@ class TransformerEmbedder:
 
     @property
     def width(self) -> int:
-        """Numbers a token."""
+        """Features per token."""
         return int(self.flair_embeddings.embedding_length)
 
     def embed(self, sentences: Sequence[Sequence[str]]) -> Iterator[np.ndarray]:
-        """One float32 array [tokens, width] a sentence, in the given order; zeros for an empty token."""
+        """One float32 array [tokens, width] per sentence, in the given order; zeros for an empty token."""
         from flair.data import Sentence
 
         for begin in range(0, len(sentences), TRANSFORMER_BATCH):
@@ -98,42 +98,42 @@ class TransformerEmbedder:
 
     @classmethod
     def load(cls, folder: Path) -> TransformerEmbedder:
-        """What `save` wrote."""
+        """Load an embedder that `save` wrote."""
         return cls(folder, read_json(folder / "embedder.json")["fingerprint"])
 
 
 def open_transformer(folder: Path, fingerprint: str) -> TransformerEmbedder:
-    """A transformer folder.
+    """Open a transformer folder.
 
     Raises:
         InputError: it holds no model or no tokenizer that transformers can load.
     """
     try:
         return TransformerEmbedder(folder, fingerprint)
-    except Exception as error:  # transformers raises nearly anything
+    except Exception as error:  # transformers raises many types
         found = f"no transformer, it cannot be loaded ({type(error).__name__}: {error})"
         expected = "a folder that transformers' save_pretrained wrote, model and tokenizer"
         raise InputError(Problem(str(folder), found, expected)) from error
 
 
 class _Dictionary:
-    """Stands for ``flair.data.Dictionary``, which maps characters (UTF-8) to numbers."""
+    """Stand-in for ``flair.data.Dictionary``, which maps characters (UTF-8) to ids."""
 
     item2idx: dict[bytes, int]
 
 
-class _Unpickler(pickle.Unpickler):
-    """Builds what language model files are made of, and nothing else (torch finds its storages itself)."""
+class _RestrictedUnpickler(pickle.Unpickler):
+    """Resolves only the globals that language model files contain (torch resolves its storages itself)."""
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) == ("flair.data", "Dictionary"):
             return _Dictionary
-        if (module, name) in _HARMLESS:
+        if (module, name) in _ALLOWED_GLOBALS:
             return super().find_class(module, name)
         raise pickle.UnpicklingError(f"a language model does not hold a {module}.{name}")
 
 
-_HARMLESS = {
+_ALLOWED_GLOBALS = {
     ("collections", "OrderedDict"),
     ("collections", "defaultdict"),
     ("builtins", "int"),
@@ -143,19 +143,23 @@ _HARMLESS = {
 }
 
 
-class _OnlyLanguageModels:
-    """The pickle module that `torch.load` is given."""
+class _RestrictedPickle:
+    """The ``pickle_module`` for `torch.load`."""
 
-    Unpickler = _Unpickler
+    Unpickler = _RestrictedUnpickler
 
     @staticmethod
     def load(stream: Any, **options: Any) -> Any:
-        """Read one object."""
-        return _Unpickler(stream, **options).load()
+        """As `pickle.load`."""
+        return _RestrictedUnpickler(stream, **options).load()
 
 
-def _embedder(state: Mapping[str, Any], fingerprint: str, *, lower: bool) -> CharacterEmbedder:
-    """From what Flair's ``LanguageModel`` saves. Raises KeyError, ValueError or RuntimeError for anything else."""
+def _build_embedder(state: Mapping[str, Any], fingerprint: str, *, lower: bool) -> CharacterEmbedder:
+    """An embedder from the state that Flair's ``LanguageModel`` saves.
+
+    Raises:
+        KeyError, ValueError, RuntimeError: any other state.
+    """
     if state.get("recurrent_type", "LSTM").upper() != "LSTM":
         raise ValueError(f"its recurrent layer is a {state['recurrent_type']}, only LSTM is supported")
     weights = {n: w for n, w in state["state_dict"].items() if not n.startswith("decoder.")}
@@ -169,7 +173,7 @@ def _embedder(state: Mapping[str, Any], fingerprint: str, *, lower: bool) -> Cha
     model.load_state_dict(weights)
     return CharacterEmbedder(
         model,
-        Alphabet({item.decode(): number for item, number in state["dictionary"].item2idx.items()}),
+        Alphabet({item.decode(): index for item, index in state["dictionary"].item2idx.items()}),
         forward=state["is_forward_lm"],
         fingerprint=fingerprint,
         start=state.get("document_delimiter", "\n"),
@@ -178,11 +182,11 @@ def _embedder(state: Mapping[str, Any], fingerprint: str, *, lower: bool) -> Cha
 
 
 @contextlib.contextmanager
-def _explained(name: str) -> Iterator[None]:
-    """Says what to do when Flair cannot download a model."""
+def _download_errors(name: str) -> Iterator[None]:
+    """Convert errors of Flair's downloads to a WorkError with advice."""
     try:
         yield
-    except Exception as error:  # requests, urllib, flair and gensim each raise their own
+    except Exception as error:  # requests, urllib, flair and gensim have no common base class
         raise WorkError(
             f"Flair could not provide the embeddings '{name}' ({type(error).__name__}: {error}). "
             "If this machine has no access to the network, name a local file in the job's embeddings instead."

@@ -1,4 +1,4 @@
-"""Our frozen embedders as Flair's own embeddings, to go into a model file that plain Flair loads. (flair)"""
+"""Convert frozen embedders to Flair's embeddings, for model files that plain Flair loads. (flair)"""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from munchray.features.sources import Embedder
 from munchray.features.words import SubwordVectors, WordVectors
 
 
-def stacked(embedders: Sequence[Embedder]) -> tuple[Any, list[int]]:
-    """One Flair embedding of all embedders' numbers, and the order in which they stand in it once it is loaded.
+def stack_embeddings(embedders: Sequence[Embedder]) -> tuple[Any, list[int]]:
+    """One Flair embedding of all embedders, and the order of their features in it once it has been loaded.
 
-    Flair joins a token's numbers by the names of the embeddings, as text, and gives fastText vectors the name of a
-    temporary file each time they are loaded. The other names are chosen to come behind any path.
+    Flair concatenates features in the alphabetical order of the embeddings' names, and names fastText vectors after a
+    temporary file each time they are loaded. The other names are chosen to sort after any path.
 
     Raises:
-        InputError: two fastText embeddings, whose names would fall either way.
+        InputError: two fastText embeddings, whose order would vary.
     """
     renamed = [position for position, embedder in enumerate(embedders) if isinstance(embedder, SubwordVectors)]
     if len(renamed) > 1:
         found = f"{len(renamed)} embeddings with n-grams (fasttext)"
-        raise InputError(Problem("embeddings", found, "at most one, for Flair loads several in no fixed order"))
-    copies = [_copy(embedder) for embedder in embedders]
+        raise InputError(Problem("embeddings", found, "at most one, because Flair loads several in no fixed order"))
+    copies = [_to_flair(embedder) for embedder in embedders]
     digits = len(str(len(copies)))
     for position, copy in enumerate(copies):
         copy.name = f"~{position:0{digits}}"
@@ -41,18 +41,18 @@ def stacked(embedders: Sequence[Embedder]) -> tuple[Any, list[int]]:
     return StackedEmbeddings(copies, overwrite_names=False), order
 
 
-def _copy(embedder: Embedder) -> Any:
+def _to_flair(embedder: Embedder) -> Any:
     if isinstance(embedder, CharacterEmbedder):
-        return _characters(embedder)
+        return _flair_embeddings(embedder)
     if isinstance(embedder, TransformerEmbedder):
         return embedder.flair_embeddings
     if isinstance(embedder, SubwordVectors):
-        return _subwords(embedder)
+        return _fasttext_embeddings(embedder)
     assert isinstance(embedder, WordVectors), f"no copy of a {type(embedder).__name__}"
-    return _words(embedder)
+    return _word_embeddings(embedder)
 
 
-def _characters(embedder: CharacterEmbedder) -> Any:
+def _flair_embeddings(embedder: CharacterEmbedder) -> Any:
     shape = embedder.shape
     model = LanguageModel(
         _dictionary(embedder.alphabet, embedder.model.encoder.num_embeddings),
@@ -71,23 +71,23 @@ def _characters(embedder: CharacterEmbedder) -> Any:
 
 
 def _dictionary(alphabet: Alphabet, size: int) -> Any:
-    """Flair's dictionary with these numbers; one that no character has stands for nothing."""
+    """Flair's dictionary with the same ids; an id without a character is an empty entry."""
     dictionary = Dictionary(add_unk=False)
-    dictionary.item2idx = {character.encode(): number for character, number in alphabet.numbers.items()}
+    dictionary.item2idx = {character.encode(): index for character, index in alphabet.char_to_id.items()}
     dictionary.idx2item = [b""] * size
-    for item, number in dictionary.item2idx.items():
-        dictionary.idx2item[number] = item
+    for item, index in dictionary.item2idx.items():
+        dictionary.idx2item[index] = item
     return dictionary
 
 
-def _words(embedder: WordVectors) -> Any:
-    copy = WordEmbeddings(None, vocab=dict(embedder.numbers), embedding_length=embedder.width, name="words")
+def _word_embeddings(embedder: WordVectors) -> Any:
+    copy = WordEmbeddings(None, vocab=dict(embedder.word_to_row), embedding_length=embedder.width, name="words")
     unknown = np.zeros((1, embedder.width), np.float32)
     copy.embedding.weight.data.copy_(torch.from_numpy(np.concatenate([embedder.vectors, unknown])))
     return copy
 
 
-def _subwords(embedder: SubwordVectors) -> Any:
+def _fasttext_embeddings(embedder: SubwordVectors) -> Any:
     with TemporaryDirectory() as folder:
         path = Path(folder, "vectors")
         embedder.as_gensim().save(str(path), separately=[])

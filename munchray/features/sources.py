@@ -1,6 +1,6 @@
-"""From what a job names to a frozen embedder: its fingerprint, opening it, loading a saved one.
+"""Frozen embedders from the specs of a job: fingerprints, opening, training, loading saved ones.
 
-torch, flair and gensim are imported when an embedder is opened, not before.
+torch, flair and gensim are imported only when an embedder is opened.
 """
 
 from __future__ import annotations
@@ -25,21 +25,21 @@ Sentences = Sequence[Sequence[str]]  # the tokens of each sentence
 TrainingText = Callable[[], Sentences]
 Progress = Callable[[str], None]
 
-SEMANTICS = "1"  # part of every fingerprint: raise it when the same files come to be read differently
-SEED = 1  # of the training that `train:` asks for
+SEMANTICS_VERSION = "1"  # part of every fingerprint: increment it when the same files are read differently
+SEED = 1  # of embeddings trained by `train:`
 
 
 class Embedder(Protocol):
     """A frozen embedding."""
 
-    fingerprint: str  # of everything that decides its values
+    fingerprint: str  # of everything that its values depend on
 
     @property
     def width(self) -> int:
-        """Numbers a token."""
+        """Features per token."""
 
     def embed(self, sentences: Sentences) -> Iterator[np.ndarray]:
-        """One float32 array [tokens, width] a sentence, in the given order."""
+        """One float32 array [tokens, width] per sentence, in the given order."""
 
     def save(self, folder: Path) -> None:
         """Write what `load_embedder` needs: safetensors and JSON, no pickle."""
@@ -47,83 +47,85 @@ class Embedder(Protocol):
 
 @dataclass(frozen=True)
 class EmbeddingSource:
-    """An embedder that is opened only if something must be embedded."""
+    """An embedder that is opened on demand."""
 
     fingerprint: str
-    open: Callable[[], Embedder]  # the first call opens it, later ones give the same
+    open: Callable[[], Embedder]  # cached: later calls return the same embedder
 
 
-def sources_of(
-    specs: Sequence[EmbeddingSpec], training_text: TrainingText, kept: StoragePath, progress: Progress
+def embedding_sources(
+    specs: Sequence[EmbeddingSpec], training_text: TrainingText, cache_path: StoragePath, progress: Progress
 ) -> list[EmbeddingSource]:
-    """One source a spec; the arguments are those of `open_embedder`. Only the fingerprints are made now."""
+    """One lazy source per spec; arguments as of `open_embedder`. Only the fingerprints are computed now."""
 
     def source(spec: EmbeddingSpec) -> EmbeddingSource:
-        opened = cache(lambda: open_embedder(spec, training_text, kept, progress))
+        opened = cache(lambda: open_embedder(spec, training_text, cache_path, progress))
         return EmbeddingSource(fingerprint(spec, training_text), opened)
 
     return [source(spec) for spec in specs]
 
 
 def fingerprint(spec: EmbeddingSpec, training_text: TrainingText) -> str:
-    """What the opened embedder will call itself, without opening it.
+    """The fingerprint of an embedder, computed without opening it.
 
-    Made of the files' bytes, of Flair's name (Flair gives a changed model a new name), or of the training's
-    settings and text. `training_text` is called for ``train:`` only.
+    It depends on the bytes of the files, on Flair's name (Flair renames a model that it changes), or on the settings
+    and the text of the training. `training_text` is called for ``train:`` only.
     """
     if spec.path is not None:
-        return digest(SEMANTICS, spec.kind, *map(_remembered_digest, _files_of(spec.path)))
+        return digest(SEMANTICS_VERSION, spec.kind, *map(_cached_digest, _files_of(spec.path)))
     if spec.kind.startswith("train_"):
-        return digest(SEMANTICS, json.dumps(spec.entry()), str(SEED), text_digest(training_text()))
-    return digest(SEMANTICS, spec.kind, spec.source)
+        return digest(SEMANTICS_VERSION, json.dumps(spec.entry()), str(SEED), text_digest(training_text()))
+    return digest(SEMANTICS_VERSION, spec.kind, spec.source)
 
 
 def text_digest(sentences: Sentences) -> str:
     """A fingerprint of the sentences and their order."""
     state = hashlib.blake2b(digest_size=16)
     for tokens in sentences:
-        state.update(json.dumps(list(tokens)).encode())  # says where each token ends, whatever it holds
+        state.update(json.dumps(list(tokens)).encode())  # encodes the token boundaries unambiguously
     return state.hexdigest()
 
 
-def open_embedder(spec: EmbeddingSpec, training_text: TrainingText, kept: StoragePath, progress: Progress) -> Embedder:
-    """Load, download or train what the spec names.
+def open_embedder(
+    spec: EmbeddingSpec, training_text: TrainingText, cache_path: StoragePath, progress: Progress
+) -> Embedder:
+    """Load, download or train the embedder of a spec.
 
-    What was trained or downloaded through Flair is saved in `kept` and found there next time.
-    Files saved by gensim are pickles: name only those whose origin you know.
+    Trained embedders and language models that Flair downloads are cached in `cache_path`. Files saved by gensim are
+    pickles: name only those whose origin you know.
 
     Raises:
-        InputError: a file is no such embedding.
+        InputError: a file is not such an embedding.
         WorkError: a download failed, or there is no text to train on.
     """
     key = fingerprint(spec, training_text)
     if spec.path is not None or spec.kind in ("words", "fasttext"):
         progress(f"opening {spec}")
-        return _opened(spec, key)
-    kept.download(key)
-    saved = kept.folder / key
+        return _open(spec, key)
+    cache_path.download(key)
+    saved = cache_path.folder / key
     if (saved / "embedder.json").is_file():
         try:
             return load_embedder(saved)
         except InputError:
-            progress(f"{saved} is damaged, making it again")
-    embedder = _trained(spec, key, training_text(), progress) if spec.options else _opened(spec, key)
+            progress(f"{saved} is damaged, rebuilding it")
+    embedder = _train(spec, key, training_text(), progress) if spec.options else _open(spec, key)
     with written_aside(saved) as aside:
         embedder.save(aside)
-    kept.upload(key)
+    cache_path.upload(key)
     return embedder
 
 
 def load_embedder(folder: Path) -> Embedder:
-    """What an embedder's `save` wrote.
+    """Load an embedder from the folder that its `save` wrote.
 
     Raises:
-        InputError: the folder is no saved embedder, or a file of it is damaged.
+        InputError: the folder is not a saved embedder, or a file in it is damaged.
     """
     try:
         kind = read_json(folder / "embedder.json")["kind"]
         return _load(kind, folder)
-    except Exception as error:  # json, safetensors and torch each raise their own
+    except Exception as error:  # json, safetensors and torch have no common base class
         found = f"no saved embedder, it cannot be loaded ({type(error).__name__}: {error})"
         raise InputError(Problem(str(folder), found, "a folder with embedder.json and its weights")) from error
 
@@ -137,13 +139,13 @@ def _load(kind: str, folder: Path) -> Embedder:
         from munchray.features.flair_adapter import TransformerEmbedder
 
         return TransformerEmbedder.load(folder)
-    from munchray.features.words import load_words
+    from munchray.features.words import load_word_vectors
 
-    return load_words(folder)
+    return load_word_vectors(folder)
 
 
-def _opened(spec: EmbeddingSpec, fingerprint: str) -> Embedder:
-    """An embedder that exists already, as files or behind a name of Flair's."""
+def _open(spec: EmbeddingSpec, fingerprint: str) -> Embedder:
+    """Open an existing embedder, from files or by its name in Flair."""
     from munchray.features import flair_adapter, words
 
     if spec.kind == "transformer":
@@ -157,7 +159,7 @@ def _opened(spec: EmbeddingSpec, fingerprint: str) -> Embedder:
     return words.read_gensim(spec.path, fingerprint, subwords=spec.kind == "fasttext")
 
 
-def _trained(spec: EmbeddingSpec, fingerprint: str, text: Sentences, progress: Progress) -> Embedder:
+def _train(spec: EmbeddingSpec, fingerprint: str, text: Sentences, progress: Progress) -> Embedder:
     options = dict(spec.options)
     if spec.kind == "train_subwords":
         from munchray.features.words import train_subwords
@@ -170,25 +172,25 @@ def _trained(spec: EmbeddingSpec, fingerprint: str, text: Sentences, progress: P
     from munchray.features.training import train_character_model
 
     forward = spec.source == "forward"
-    say = f"training a {spec.source} character model on {len(text):,} sentences: "
+    prefix = f"training a {spec.source} character model on {len(text):,} sentences: "
     model, alphabet = train_character_model(
-        text, forward=forward, seed=SEED, progress=lambda line: progress(say + line), **options
+        text, forward=forward, seed=SEED, progress=lambda line: progress(prefix + line), **options
     )
     return CharacterEmbedder(model, alphabet, forward=forward, fingerprint=fingerprint)
 
 
 def _files_of(path: Path) -> list[Path]:
-    """The files that an embedding consists of: a folder's, or one and the arrays gensim puts beside it."""
+    """The files of an embedding: those of a folder, or one and the arrays that gensim saved beside it."""
     if path.is_dir():
         return sorted(file for file in path.rglob("*") if file.is_file())
     return [path, *sorted(path.parent.glob(f"{path.name}.*.npy"))]
 
 
-def _remembered_digest(path: Path) -> str:
-    about = path.stat()
-    return _digest_of(path, about.st_size, about.st_mtime_ns)
+def _cached_digest(path: Path) -> str:
+    status = path.stat()
+    return _digest_unless_changed(path, status.st_size, status.st_mtime_ns)
 
 
 @lru_cache
-def _digest_of(path: Path, size: int, changed: int) -> str:
+def _digest_unless_changed(path: Path, size: int, modified: int) -> str:
     return file_digest(path)

@@ -1,4 +1,4 @@
-"""One entry of a job's ``embeddings:`` list, read and checked without importing torch, flair or gensim."""
+"""Parse and validate an entry of a job's ``embeddings:`` list without importing torch, flair or gensim."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from munchray.errors import InputError, Problem, nearest
-from munchray.features import names
+from munchray.features import flair_names
 
 EXPECTED = (
     "a name that Flair knows (pubmed-forward), words:NAME_OR_PATH, fasttext:NAME_OR_PATH, the path of a language "
@@ -23,13 +23,13 @@ DEFAULTS = {  # of `train:`, by what is trained; and what its numbers may be
     "subwords": {"epochs": 5},
 }
 RANGES = {"subwords": (1, 1000), "hidden_size": (1, 4096), "epochs": (1, 1000)}
-PICKLE, ZIP = b"\x80", b"PK\x03\x04"  # what files of torch (either) and of gensim (a pickle) begin with
-OTHER_WORD_FILES = (".bin", ".txt", ".gz", ".bz2")  # word2vec, and what gensim unpacks itself
+PICKLE, ZIP = b"\x80", b"PK\x03\x04"  # first bytes of files of torch (either) and of gensim (a pickle)
+OTHER_WORD_FILES = (".bin", ".txt", ".gz", ".bz2")  # word2vec, and compressed files that gensim opens
 
 
 @dataclass(frozen=True)
 class EmbeddingSpec:
-    """An entry without mistakes.
+    """A valid entry.
 
     `kind` is characters, words, fasttext, transformer, train_characters or train_subwords. `source` is an absolute
     path or a name that Flair knows, the direction for train_characters, empty for train_subwords.
@@ -40,7 +40,7 @@ class EmbeddingSpec:
     options: tuple[tuple[str, int], ...] = ()
 
     def entry(self) -> str | dict[str, Any]:
-        """The entry as a job file says it, ready for JSON; `parse_embedding` gives the same spec back."""
+        """The entry as in a job file, ready for JSON; `parse_embedding` restores the spec from it."""
         if self.kind == "train_characters":
             return {"train": {"characters": self.source, **dict(self.options)}}
         if self.kind == "train_subwords":
@@ -59,13 +59,13 @@ class EmbeddingSpec:
 
 
 def parse_embedding(entry: Any, where: str) -> EmbeddingSpec:
-    """Read one entry; `where` says where it stands (``jobs/mine.yaml:12: embeddings[0]``).
+    """Parse one entry; `where` is its location for messages (``jobs/mine.yaml:12: embeddings[0]``).
 
-    Paths may hold ``$VARIABLES`` and ``~`` and are taken from the current folder. That a file is what it should
-    be is checked by its first bytes only; opening it checks the rest.
+    Paths may contain ``$VARIABLES`` and ``~`` and are relative to the current folder. Of a file only the first bytes
+    are checked; opening it checks the rest.
 
     Raises:
-        InputError: all that is wrong with the entry.
+        InputError: all mistakes of the entry.
     """
     if isinstance(entry, str) and entry.strip():
         return _parse_text(entry.strip(), where)
@@ -80,15 +80,17 @@ def parse_embedding(entry: Any, where: str) -> EmbeddingSpec:
 def _parse_text(entry: str, where: str) -> EmbeddingSpec:
     prefix, separator, rest = entry.partition(":")
     if separator and prefix in ("words", "fasttext"):
-        if names.is_word_vectors(rest):
+        if flair_names.is_word_vectors(rest):
             return EmbeddingSpec(prefix, rest.lower())
         if not _looks_like_path(rest):
-            raise InputError(_unknown(rest, names.WORD_VECTORS, "word vectors that Flair knows, or a path", where))
+            raise InputError(
+                _unknown(rest, flair_names.WORD_VECTORS, "word vectors that Flair knows, or a path", where)
+            )
         return EmbeddingSpec(prefix, str(_checked_file(_expanded(rest, where), prefix, where)))
-    if names.is_language_model(entry):
+    if flair_names.is_language_model(entry):
         return EmbeddingSpec("characters", entry.lower())
     if not _looks_like_path(entry):
-        raise InputError(_unknown(entry, names.language_models(), EXPECTED, where))
+        raise InputError(_unknown(entry, flair_names.language_models(), EXPECTED, where))
     path = _expanded(entry, where)
     if path.is_dir():
         return EmbeddingSpec("transformer", str(_checked_folder(path, where)))
@@ -106,7 +108,7 @@ def _unknown(name: str, valid: Any, expected: str, where: str) -> Problem:
 
 
 def _expanded(text: str, where: str) -> Path:
-    """The absolute path, its variables and ``~`` filled in."""
+    """The absolute path, with variables and ``~`` expanded."""
     unset = [name for name in re.findall(r"\$\{?(\w+)\}?", text) if name not in os.environ]
     if unset:
         raise InputError(
@@ -116,7 +118,7 @@ def _expanded(text: str, where: str) -> Path:
 
 
 def _checked_file(path: Path, kind: str, where: str) -> Path:
-    """The path of a file that begins as files of this kind do."""
+    """The path, if the first bytes of the file are those of its kind."""
     if not path.exists():
         raise InputError(Problem(where, f"{path} does not exist", "an embedding file or folder"))
     if path.is_dir():

@@ -1,4 +1,4 @@
-"""Word and subword vectors: one row a word, whatever stands around it (the only file that imports gensim)."""
+"""Word and subword vectors: lookup, loading gensim's files, training fastText. (gensim)"""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ from safetensors.numpy import load_file, save_file
 from munchray.errors import InputError, Problem, WorkError
 from munchray.files import read_json, write_json
 
-SMALLEST, LARGEST = 3, 6  # characters of an n-gram
-BUCKETS = 20_000  # rows that the n-grams of trained subword vectors share
-WORD2VEC_SUFFIXES = (".bin", ".txt")  # everything else is read as a file that gensim saved
+MIN_NGRAM, MAX_NGRAM = 3, 6  # characters of an n-gram
+BUCKETS = 20_000  # hash buckets of the n-grams of trained subword vectors
+WORD2VEC_SUFFIXES = (".bin", ".txt")  # other files are read as saved by gensim
 
 
 class WordVectors:
-    """A table of words, looked up as ``flair.embeddings.WordEmbeddings`` does.
+    """A table of word vectors with the lookup of ``flair.embeddings.WordEmbeddings``.
 
     The word itself, else in lower case, else that with every digit as ``#``, else as ``0``, else zeros.
     """
 
     kind = "words"
 
-    def __init__(self, vectors: np.ndarray, numbers: dict[str, int], fingerprint: str) -> None:
+    def __init__(self, vectors: np.ndarray, word_to_row: dict[str, int], fingerprint: str) -> None:
         self.vectors = vectors  # float32 [words, width]
-        self.numbers = numbers
+        self.word_to_row = word_to_row
         self.fingerprint = fingerprint
-        self._nothing = np.zeros(self.width, np.float32)
+        self._zeros = np.zeros(self.width, np.float32)
 
     @property
     def width(self) -> int:
-        """Numbers a token."""
+        """Features per token."""
         return int(self.vectors.shape[1])
 
     def vectors_of(self, words: Sequence[str]) -> np.ndarray:
@@ -47,18 +47,18 @@ class WordVectors:
         return rows
 
     def vector(self, word: str) -> np.ndarray:
-        """The word's row."""
+        """The vector of a word. float32 [width]"""
         lower = word.lower()
         forms = (word, lower, re.sub(r"\d", "#", lower), re.sub(r"\d", "0", lower))
-        known = next((form for form in forms if form in self.numbers), None)
-        return self._nothing if known is None else self._row(known)
+        known = next((form for form in forms if form in self.word_to_row), None)
+        return self._zeros if known is None else self._row(known)
 
     def _row(self, word: str) -> np.ndarray:
-        row: np.ndarray = self.vectors[self.numbers[word]]
+        row: np.ndarray = self.vectors[self.word_to_row[word]]
         return row
 
     def embed(self, sentences: Sequence[Sequence[str]]) -> Iterator[np.ndarray]:
-        """One float32 array [tokens, width] a sentence, in the given order."""
+        """One float32 array [tokens, width] per sentence, in the given order."""
         return map(self.vectors_of, sentences)
 
     def save(self, folder: Path) -> None:
@@ -69,14 +69,14 @@ class WordVectors:
             save_file(tables, folder / "vectors.safetensors")
         except SafetensorError as error:
             raise WorkError(f"{folder} cannot be written: {error}") from None
-        words = sorted(self.numbers, key=self.numbers.__getitem__)
+        words = sorted(self.word_to_row, key=self.word_to_row.__getitem__)
         (folder / "vocabulary.json").write_text(json.dumps(words), encoding="utf-8")
-        write_json(folder / "embedder.json", self._about())
+        write_json(folder / "embedder.json", self._description())
 
     def _tables(self) -> dict[str, np.ndarray]:
         return {"words": self.vectors}
 
-    def _about(self) -> dict[str, Any]:
+    def _description(self) -> dict[str, Any]:
         return {"kind": self.kind, "fingerprint": self.fingerprint}
 
 
@@ -88,107 +88,109 @@ class SubwordVectors(WordVectors):
     def __init__(
         self,
         vectors: np.ndarray,
-        numbers: dict[str, int],
+        word_to_row: dict[str, int],
         fingerprint: str,
         *,
         buckets: np.ndarray,
         ngrams: tuple[int, int],
     ) -> None:
-        super().__init__(vectors, numbers, fingerprint)
+        super().__init__(vectors, word_to_row, fingerprint)
         self.buckets = buckets  # float32 [buckets, width]
         self.ngrams = ngrams  # shortest and longest, in characters
 
     def vector(self, word: str) -> np.ndarray:
-        """The word's row if it was seen, else the mean over its n-grams; zeros if it has none."""
-        if word in self.numbers:
+        """The vector of a known word, else the mean of its n-grams' rows; zeros if it has none."""
+        if word in self.word_to_row:
             return self._row(word)
         from gensim.models.fasttext import ft_ngram_hashes
 
         rows = ft_ngram_hashes(word, *self.ngrams, len(self.buckets))
-        return np.asarray(self.buckets[rows].mean(0)) if len(rows) else self._nothing
+        return np.asarray(self.buckets[rows].mean(0)) if len(rows) else self._zeros
 
     def as_gensim(self) -> Any:
-        """The same vectors as gensim's ``FastTextKeyedVectors``, which may be saved.
+        """Convert to gensim's ``FastTextKeyedVectors``, which can be saved.
 
-        gensim saves of a word what its n-grams do not explain, and adds them up again when it loads.
+        gensim saves the residual of a word beyond its n-grams, and adds the n-grams when it loads.
         """
         from gensim.models.fasttext import FastTextKeyedVectors, ft_ngram_hashes
 
         keyed = FastTextKeyedVectors(self.width, *self.ngrams, len(self.buckets))
-        keyed.index_to_key = sorted(self.numbers, key=self.numbers.__getitem__)
-        keyed.key_to_index = dict(self.numbers)
+        keyed.index_to_key = sorted(self.word_to_row, key=self.word_to_row.__getitem__)
+        keyed.key_to_index = dict(self.word_to_row)
         keyed.vectors, keyed.vectors_ngrams = self.vectors, self.buckets
         rows = [ft_ngram_hashes(word, *self.ngrams, len(self.buckets)) for word in keyed.index_to_key]
-        own = [v * (len(r) + 1) - self.buckets[r].sum(0) for v, r in zip(self.vectors, rows, strict=True)]
-        keyed.vectors_vocab = np.array(own, np.float32)
+        residuals = [v * (len(r) + 1) - self.buckets[r].sum(0) for v, r in zip(self.vectors, rows, strict=True)]
+        keyed.vectors_vocab = np.array(residuals, np.float32)
         return keyed
 
     def _tables(self) -> dict[str, np.ndarray]:
         return {"words": self.vectors, "buckets": self.buckets}
 
-    def _about(self) -> dict[str, Any]:
-        return {**super()._about(), "ngrams": list(self.ngrams)}
+    def _description(self) -> dict[str, Any]:
+        return {**super()._description(), "ngrams": list(self.ngrams)}
 
 
-def load_words(folder: Path) -> WordVectors:
-    """What `save` wrote."""
-    about = read_json(folder / "embedder.json")
-    numbers = {word: number for number, word in enumerate(read_json(folder / "vocabulary.json"))}
+def load_word_vectors(folder: Path) -> WordVectors:
+    """Load vectors that `save` wrote."""
+    description = read_json(folder / "embedder.json")
+    word_to_row = {word: row for row, word in enumerate(read_json(folder / "vocabulary.json"))}
     tables = load_file(folder / "vectors.safetensors")
-    if about["kind"] == WordVectors.kind:
-        return WordVectors(tables["words"], numbers, about["fingerprint"])
-    ngrams = (about["ngrams"][0], about["ngrams"][1])
-    return SubwordVectors(tables["words"], numbers, about["fingerprint"], buckets=tables["buckets"], ngrams=ngrams)
+    if description["kind"] == WordVectors.kind:
+        return WordVectors(tables["words"], word_to_row, description["fingerprint"])
+    ngrams = (description["ngrams"][0], description["ngrams"][1])
+    return SubwordVectors(
+        tables["words"], word_to_row, description["fingerprint"], buckets=tables["buckets"], ngrams=ngrams
+    )
 
 
 def read_gensim(path: Path, fingerprint: str, *, subwords: bool) -> WordVectors:
-    """Vectors that gensim saved (or word2vec / fastText ``.bin``, word2vec ``.txt``).
+    """Load vectors that gensim saved (or word2vec / fastText ``.bin``, word2vec ``.txt``).
 
-    A file that gensim saved is a pickle and runs code when it is read: name only files whose origin you know.
-    With `subwords`, vectors that have n-grams use them; plain ones are looked up as words.
+    A file that gensim saved is a pickle and may run code when it is loaded: name only files whose origin you know.
+    With `subwords`, n-grams are used if the vectors have them; plain vectors are looked up as words.
 
     Raises:
-        InputError: the file holds no vectors, or a part of it is missing.
+        InputError: the file has no vectors, or a part of it is missing.
     """
     from gensim.models import KeyedVectors
 
     try:
-        found = _read(path, subwords)
-    except Exception as error:  # unpickling what is no pickle raises nearly anything
-        raise _not_vectors(path, f"it cannot be read ({type(error).__name__}: {error})") from error
-    if not isinstance(found, KeyedVectors):
-        raise _not_vectors(path, f"it holds a {type(found).__name__}")
-    return _from_keyed(found, fingerprint, subwords)
+        loaded = _load_gensim(path, subwords)
+    except Exception as error:  # unpickling another kind of file raises many types
+        raise _not_word_vectors(path, f"it cannot be read ({type(error).__name__}: {error})") from error
+    if not isinstance(loaded, KeyedVectors):
+        raise _not_word_vectors(path, f"it holds a {type(loaded).__name__}")
+    return _from_keyed(loaded, fingerprint, subwords)
 
 
-def _read(path: Path, subwords: bool) -> Any:
+def _load_gensim(path: Path, subwords: bool) -> Any:
     from gensim.models import KeyedVectors
     from gensim.models.fasttext import load_facebook_vectors
 
     if path.suffix not in WORD2VEC_SUFFIXES:
-        return KeyedVectors.load(str(path), mmap="r")  # the class that was saved comes back, n-grams and all
+        return KeyedVectors.load(str(path), mmap="r")  # returns the class that was saved, with its n-grams
     if subwords and path.suffix == ".bin":
         return load_facebook_vectors(str(path))
     return KeyedVectors.load_word2vec_format(str(path), binary=path.suffix == ".bin")
 
 
-def _not_vectors(path: Path, found: str) -> InputError:
+def _not_word_vectors(path: Path, found: str) -> InputError:
     expected = "word vectors: a file saved by gensim's KeyedVectors, or word2vec .bin or .txt"
     return InputError(Problem(str(path), f"no word vectors, {found}", expected))
 
 
 def _from_keyed(keyed: Any, fingerprint: str, subwords: bool) -> WordVectors:
-    vectors, numbers = keyed.vectors.astype(np.float32, copy=False), dict(keyed.key_to_index)
+    vectors, word_to_row = keyed.vectors.astype(np.float32, copy=False), dict(keyed.key_to_index)
     if not subwords or not getattr(keyed, "bucket", 0):
-        return WordVectors(vectors, numbers, fingerprint)
+        return WordVectors(vectors, word_to_row, fingerprint)
     buckets = keyed.vectors_ngrams.astype(np.float32, copy=False)
-    return SubwordVectors(vectors, numbers, fingerprint, buckets=buckets, ngrams=(keyed.min_n, keyed.max_n))
+    return SubwordVectors(vectors, word_to_row, fingerprint, buckets=buckets, ngrams=(keyed.min_n, keyed.max_n))
 
 
 def train_subwords(
     sentences: Sequence[Sequence[str]], *, width: int, epochs: int, seed: int, fingerprint: str
 ) -> WordVectors:
-    """fastText skip-gram vectors of the sentences, the same for the same seed (one thread)."""
+    """Train fastText skip-gram vectors on the sentences; deterministic for a seed (one thread)."""
     from gensim.models import FastText
 
     model = FastText(
@@ -198,8 +200,8 @@ def train_subwords(
         seed=seed,
         sg=1,
         min_count=2,
-        min_n=SMALLEST,
-        max_n=LARGEST,
+        min_n=MIN_NGRAM,
+        max_n=MAX_NGRAM,
         bucket=BUCKETS,
         workers=1,
     )

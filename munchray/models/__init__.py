@@ -1,1 +1,1 @@
-"""A model to take away: exported, loaded, used on new text."""
+"""Exported models: writing, loading, tagging new text, scoring."""

@@ -1,4 +1,4 @@
-"""A model's card: in Markdown, what it is, what it was trained on, what it scored, under which licences."""
+"""Model cards in Markdown: origin, scores, training settings, licences of the corpora."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from munchray.features.sources import EmbeddingSpec
 from munchray.orders import order_text
 from munchray.tagging.scoring import SpanCounts
 
-SHOWN = ("regime", "learning_rate", "batch_size", "hidden_size", "tag_scheme", "seed")
+SHOWN_SETTINGS = ("regime", "learning_rate", "batch_size", "hidden_size", "tag_scheme", "seed")
 
 
 def model_card(name: str, scores: Mapping[str, Any], embeddings: Sequence[EmbeddingSpec]) -> str:
-    """The card of a model with these scores (those of `TrainedModel`)."""
-    return "\n".join(_lines(name, scores, embeddings)) + "\n"
+    """The card of a model; ``scores`` as in `TrainedModel`."""
+    return "\n".join(_card_lines(name, scores, embeddings)) + "\n"
 
 
-def _lines(name: str, scores: Mapping[str, Any], embeddings: Sequence[EmbeddingSpec]) -> Iterator[str]:
+def _card_lines(name: str, scores: Mapping[str, Any], embeddings: Sequence[EmbeddingSpec]) -> Iterator[str]:
     settings = scores["settings"]
     main, auxiliaries = settings["main"], settings["auxiliaries"]
     yield f"# {name}"
@@ -35,7 +35,7 @@ def _lines(name: str, scores: Mapping[str, Any], embeddings: Sequence[EmbeddingS
     yield "## Training"
     yield ""
     yield f"- auxiliary corpora, in order: {order_text(auxiliaries) or 'none'}"
-    yield from (f"- {key.replace('_', ' ')}: {settings[key]}" for key in SHOWN)
+    yield from (f"- {key.replace('_', ' ')}: {settings[key]}" for key in SHOWN_SETTINGS)
     yield from (f"- embedding: {spec}" for spec in embeddings)
     yield ""
     yield "## Licences of the corpora"
@@ -50,7 +50,7 @@ def _origin(scores: Mapping[str, Any]) -> str:
 
 
 def _score_lines(scores: Mapping[str, Any]) -> Iterator[str]:
-    """Of a trial on dev, which chose it; of the final model on test."""
+    """The dev scores of a trial, by which it was selected; the test scores of a final model."""
     if "trial" in scores:
         trial = scores["trial"]
         figures = ", ".join(f"{key} {trial[f'dev_{key}']:.2f}" for key in ("precision", "recall", "f1"))
@@ -64,5 +64,5 @@ def _score_lines(scores: Mapping[str, Any]) -> Iterator[str]:
     over_seeds = scores["test_f1"]
     if len(over_seeds) > 1:
         spread = f"mean {fmean(over_seeds):.2f}, standard deviation {stdev(over_seeds):.2f}"
-        yield f"TrainedModel alike with {len(over_seeds)} seeds, f1 on test is {spread}."
+        yield f"Trained alike with {len(over_seeds)} seeds, f1 on test is {spread}."
     yield f"How it was chosen: {scores['rule']}."

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
 from munchray import __version__
-from munchray.corpora.tags import Span
+from munchray.corpora.tags import TokenSpan as Span
 from munchray.errors import InputError, WorkError
 from munchray.orders import order_text
 from munchray.report import figures

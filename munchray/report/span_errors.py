@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from munchray.corpora.reader import Sentence
-from munchray.corpora.tags import Span, spans_of
+from munchray.corpora.tags import TokenSpan as Span
+from munchray.corpora.tags import spans_of
 from munchray.files import read_json, write_json
-from munchray.tagging.scoring import SpanCounts, by_type
+from munchray.tagging.scoring import SpanCounts, counts_by_type
 
 if TYPE_CHECKING:  # it imports torch, which the cached result does not need
     from munchray.training.data import DataSpec
@@ -101,7 +102,7 @@ def find_errors(sentences: Sequence[Sentence], predicted: Sequence[Sequence[str]
         for number, pair in _spread(of_kind)
     ]
     counted = {name: {kind: kinds[name][kind] for kind in KINDS} for name in sorted(kinds)}
-    exact = by_type([sentence.tags for sentence in sentences], predicted)
+    exact = counts_by_type([sentence.tags for sentence in sentences], predicted)
     return SpanErrors(len(sentences), exact, counted, tuple(examples))
 
 
@@ -154,10 +155,10 @@ def _example(pair: SpanPair, tokens: Sequence[str], gold: Sequence[Span], found:
 
 
 def _decode(trial: Path, main: str, data: DataSpec) -> tuple[Sequence[Sentence], list[list[str]]]:
-    from munchray.tagging.weights import load_model
+    from munchray.tagging.weights import load_tagger
     from munchray.training import loop
 
-    tagger, _ = load_model(trial / "model")
+    tagger, _ = load_tagger(trial / "model")
     sentences = data.load(main, "dev")
     return sentences, loop.predict(tagger, data.open_dev(main), main)
 

@@ -1,1 +1,1 @@
-"""The tagger: a shared BiLSTM, a linear-chain CRF per corpus, exact-span scores, weights on disk."""
+"""The BiLSTM-CRF tagger: shared layers, a CRF head per corpus, decoding, exact-span scores, weights on disk."""

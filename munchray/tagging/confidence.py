@@ -1,4 +1,4 @@
-"""How sure a CRF is of a span: the summed probability of all tag sequences in which `spans_of` finds it."""
+"""Span confidence: the probability, under a CRF, of all tag sequences in which `spans_of` finds a span."""
 
 from __future__ import annotations
 
@@ -9,64 +9,67 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from munchray.corpora.tags import OUTSIDE, Span, begins_span
+from munchray.corpora.tags import OUTSIDE, TokenSpan, begins_span
 from munchray.tagging.crf import CRF
 from munchray.tagging.packed_batch import PackedBatch
 
 
 @torch.no_grad()
 def span_probabilities(
-    crf: CRF, tags: Sequence[str], emissions: Tensor, packing: PackedBatch, found: Sequence[Sequence[Span]]
+    crf: CRF, tags: Sequence[str], emissions: Tensor, packing: PackedBatch, spans: Sequence[Sequence[TokenSpan]]
 ) -> list[list[float]]:
-    """The probability of each span, given its sentence: these tokens and no others, as one entity of this type.
+    """The probability of each span given its sentence: exactly these tokens, as one entity of this type.
 
-    A forward pass over the span's tokens that admits only the moves by which `spans_of` reads this span, between the
-    scores of all paths that come up to it and of all paths that go on from it.
+    A forward pass over the tokens of the span, restricted to the transitions by which `spans_of` reads this span,
+    between the forward scores of all paths up to it and the backward scores of all paths after it (constrained
+    forward-backward, Culotta and McCallum 2004).
 
     Args:
-        tags: the tag that each of the CRF's numbers means.
+        tags: the tag of each tag id of the CRF.
         emissions: shape: (tokens, num_tags)
-        found: the spans of each sentence.
+        spans: of each sentence.
 
     Returns:
-        shape of ``found``; from 0 to 1.
+        shape of ``spans``; from 0 to 1.
     """
-    spans = [(number, *span) for number, of_sentence in enumerate(found) for span in of_sentence]
-    if not spans:
-        return [[] for _ in found]
-    probabilities = iter(_probabilities(_Lattice(crf, tags, emissions, packing), spans).tolist())
-    return [[next(probabilities) for _ in of_sentence] for of_sentence in found]
+    numbered = [(number, *span) for number, of_sentence in enumerate(spans) for span in of_sentence]
+    if not numbered:
+        return [[] for _ in spans]
+    probabilities = iter(_span_probabilities(_Lattice(crf, tags, emissions, packing), numbered).tolist())
+    return [[next(probabilities) for _ in of_sentence] for of_sentence in spans]
 
 
 class _Lattice:
-    """Scores of all paths of a batch, and which moves begin a span or go on with one; log scores throughout."""
+    """Forward and backward log scores of a batch, and its transition scores by their effect on a span."""
 
     def __init__(self, crf: CRF, tags: Sequence[str], emissions: Tensor, packing: PackedBatch) -> None:
         self.emissions = emissions
         self.left, self.right, self.log_z = crf.forward_backward(emissions, packing)
         self.lengths = packing.lengths
-        self.rows = packing.unpack(torch.arange(len(emissions)))  # of each sentence's tokens
+        self.rows = packing.unpack(torch.arange(len(emissions)))  # indices of each sentence's tokens
         self.kinds = [tag[2:] for tag in tags]
         begins = torch.tensor([[begins_span(before, tag) for tag in tags] for before in (OUTSIDE, *tags)])
         inside = torch.tensor([tag != OUTSIDE for tag in tags])
-        self.start = _only(crf.start, begins[0])
-        self.begin = _only(crf.transitions, begins[1:])
-        self.go_on = _only(crf.transitions, inside & ~begins[1:])
-        self.leave = _only(crf.transitions, ~inside | begins[1:])
+        self.start = _masked(crf.start, begins[0])
+        self.enter = _masked(crf.transitions, begins[1:])
+        self.stay = _masked(crf.transitions, inside & ~begins[1:])
+        self.leave = _masked(crf.transitions, ~inside | begins[1:])
         self.stop = crf.stop
 
 
-def _probabilities(lattice: _Lattice, spans: Sequence[tuple[int, int, int, str]]) -> Tensor:
+def _span_probabilities(lattice: _Lattice, spans: Sequence[tuple[int, int, int, str]]) -> Tensor:
     """shape: (spans,)"""
     sentences, starts, stops = (np.array(column) for column in list(zip(*spans, strict=True))[:3])
     rows = [lattice.rows[sentence] for sentence in sentences]
     of_kind = torch.tensor([[kind == own for own in lattice.kinds] for *_, kind in spans])
-    scores = _entering(lattice, rows, starts) + lattice.emissions[[row[s] for row, s in zip(rows, starts, strict=True)]]
-    scores = _only(scores, of_kind)
+    scores = (
+        _entry_scores(lattice, rows, starts) + lattice.emissions[[row[s] for row, s in zip(rows, starts, strict=True)]]
+    )
+    scores = _masked(scores, of_kind)
     for step in range(1, int((stops - starts).max())):
         longer = np.flatnonzero(stops - starts > step)
         emitted = lattice.emissions[[rows[n][starts[n] + step] for n in longer]]
-        scores[longer] = _moved(scores[longer], lattice.go_on) + emitted
+        scores[longer] = _advance(scores[longer], lattice.stay) + emitted
     within = scores.unsqueeze(2) + lattice.leave
     at_end = torch.from_numpy(stops == lattice.lengths[sentences])
     ahead = lattice.right[[row[min(s, len(row) - 1)] for row, s in zip(rows, stops, strict=True)]]
@@ -74,17 +77,17 @@ def _probabilities(lattice: _Lattice, spans: Sequence[tuple[int, int, int, str]]
     return (ended - lattice.log_z[sentences]).exp().clamp(max=1)
 
 
-def _entering(lattice: _Lattice, rows: Sequence[np.ndarray], starts: np.ndarray) -> Tensor:
-    """Of all paths that begin a span with each tag at its first token, without its emission. shape: (spans, tags)"""
+def _entry_scores(lattice: _Lattice, rows: Sequence[np.ndarray], starts: np.ndarray) -> Tensor:
+    """Scores of all paths that enter a span with each tag, without the emission. shape: (spans, tags)"""
     before = lattice.left[[row[max(s - 1, 0)] for row, s in zip(rows, starts, strict=True)]]
     is_first = torch.from_numpy(starts == 0).unsqueeze(1)
-    return torch.where(is_first, lattice.start, _moved(before, lattice.begin))
+    return torch.where(is_first, lattice.start, _advance(before, lattice.enter))
 
 
-def _moved(scores: Tensor, moves: Tensor) -> Tensor:
-    """One step on. shapes: (spans, tags), (tags, tags)"""
+def _advance(scores: Tensor, moves: Tensor) -> Tensor:
+    """One step of the forward recursion. shapes: (spans, tags), (tags, tags)"""
     return (scores.unsqueeze(2) + moves).logsumexp(1)
 
 
-def _only(scores: Tensor, allowed: Tensor) -> Tensor:
+def _masked(scores: Tensor, allowed: Tensor) -> Tensor:
     return scores.masked_fill(~allowed, -math.inf)

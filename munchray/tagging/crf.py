@@ -2,7 +2,7 @@
 
 The log partition function is differentiated by the forward-backward algorithm instead of by autograd: its gradients
 *are* the marginals, and one loop over time replaces a graph of several nodes per token. Tokens come packed
-(`PackedBatch`), so that a step computes on the sentences that reach it and on no padding.
+(`PackedBatch`), so a step computes on the sentences that reach it, without padding.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from munchray.tagging.packed_batch import PackedBatch
 
 
 class CRF(nn.Module):
-    """Scores of tag sequences.
+    """A linear-chain CRF layer.
 
     Args:
         num_tags: size of the tag set.
@@ -35,7 +35,7 @@ class CRF(nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Standard normal, as Flair's CRF starts."""
+        """Initialise from a standard normal distribution, as Flair does."""
         for parameter in self.parameters():
             nn.init.normal_(parameter)
 
@@ -59,7 +59,7 @@ class CRF(nn.Module):
         return self.stop[tags[packing.last]].index_add(0, packing.sentence, scores)
 
     def log_partition(self, emissions: Tensor, packing: PackedBatch) -> Tensor:
-        """Log of the summed exponential scores of all tag sequences. shapes as in `negative_log_likelihood`."""
+        """Log of the sum of exponential scores over all tag sequences. shapes as in `negative_log_likelihood`."""
         result: Tensor = _LogPartition.apply(  # type: ignore[no-untyped-call]
             emissions, self.transitions, self.start, self.stop, packing
         )
@@ -71,7 +71,7 @@ class CRF(nn.Module):
         return _unary(*self.forward_backward(emissions, packing), emissions, packing)
 
     def forward_backward(self, emissions: Tensor, packing: PackedBatch) -> tuple[Tensor, Tensor, Tensor]:
-        """Log scores of all paths up to and from each tag of each token, its emission in both, and of all paths.
+        """Forward and backward log scores of each tag of each token, its emission included in both, and log Z.
 
         shapes: twice (tokens, num_tags), (batch,)
         """
@@ -90,7 +90,7 @@ class CRF(nn.Module):
             scores, previous = (best[-1][: len(emitted)].unsqueeze(2) + self.transitions).max(1)
             pointers.append(previous)
             best.append(scores + emitted)
-        # the tag each token would have if its sentence ended there; true for last tokens, the others are overwritten
+        # the best tag of each token if its sentence ended there: final for last tokens, overwritten for the others
         tags = (torch.cat(best) + self.stop).argmax(1)
         steps = packing.steps(tags)
         for here, earlier, pointer in zip(steps[:0:-1], steps[-2::-1], reversed(pointers), strict=True):
@@ -127,10 +127,10 @@ class _LogPartition(torch.autograd.Function):
 def _forward_backward(
     emissions: Tensor, transitions: Tensor, start: Tensor, stop: Tensor, packing: PackedBatch
 ) -> tuple[Tensor, Tensor]:
-    """Log scores of all paths up to (left) and from (right) each tag of each token, its emission in both.
+    """Forward (left) and backward (right) log scores of each tag of each token, its emission included in both.
 
-    The right scores are the left scores of the reversed sentences with the transitions transposed, so both
-    directions run through one loop. shapes: (tokens, num_tags)
+    The backward scores are the forward scores of the reversed sentences with transposed transitions, so one loop
+    computes both. shapes: (tokens, num_tags)
     """
     both = torch.stack([emissions, emissions[packing.mirror]])
     moves = torch.stack([transitions, transitions.T]).exp()

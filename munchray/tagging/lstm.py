@@ -1,9 +1,9 @@
-"""One bidirectional LSTM layer over packed tokens, by whatever is fastest where they lie.
+"""A bidirectional LSTM layer over packed tokens: cuDNN on a GPU, an implementation of our own on a CPU.
 
-On a GPU that is cuDNN, which takes packed sequences as they are. On a CPU, torch's own LSTM runs packed sequences
-step by step through autograd, and its fast path wants padding, which random batches have as much of as tokens. Hence
-our own: both directions in one loop over time, a matrix product for all tokens wherever time does not matter, and a
-backward pass written out, in which only what depends on the step after is left in the loop.
+cuDNN takes packed sequences. On a CPU, torch's LSTM runs packed sequences step by step through autograd, and its fast
+path needs padding, of which random batches have as much as tokens. Ours runs both directions in one loop over time,
+takes one matrix product for all tokens wherever it does not depend on time, and has an explicit backward pass whose
+loop contains only what depends on the next step.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def run_lstm(lstm: nn.LSTM, inputs: Tensor, packing: PackedBatch, precision: tor
         lstm: one bidirectional layer.
         inputs: shape: (tokens, width)
         precision: of the matrix products on a CPU. cuDNN's are float32 (TF32 where the GPU has it): torch would run its
-            LSTM in float16 under autocast, whatever was asked for, where gradients that nobody scales vanish.
+            LSTM in float16 under autocast, even for bfloat16, and unscaled float16 gradients vanish.
 
     Returns:
         shape: (tokens, 2 * hidden_size)
@@ -50,11 +50,11 @@ def run_lstm(lstm: nn.LSTM, inputs: Tensor, packing: PackedBatch, precision: tor
 class _BiLSTM(torch.autograd.Function):
     """Both directions as a batch of two; the backward one reads its tokens through the packing's mirror.
 
-    Gates are in torch's order: input, forget, cell candidate, output. Matrix products are taken in ``precision``,
-    everything else in float32. What is multiplied has the rows of `empty_padded`.
+    Gates are in torch's order: input, forget, cell candidate, output. Matrix products are in ``precision``,
+    everything else in float32. Factors of products are padded by `empty_padded`.
     """
 
-    @staticmethod
+    @staticmethod  # as many parameters as tensors and options that the gradient depends on
     def forward(
         ctx: Any,
         inputs: Tensor,
@@ -71,7 +71,7 @@ class _BiLSTM(torch.autograd.Function):
         input_weights, hidden_weights = input_weights.to(precision), hidden_weights.to(precision)
         gates = batch_product(both, input_weights.transpose(1, 2))[:, :tokens].float().add_(bias.unsqueeze(1))
         cells, squashed, hidden = (gates.new_empty(2, tokens, size) for _ in range(3))
-        # Views of every step, made at once.
+        # Views of every step, created in one call.
         steps = zip(*(packing.steps(t, 1) for t in (gates, cells, squashed, hidden)), strict=True)
         moves = for_few_rows(hidden_weights.transpose(1, 2))
         cell_before = hidden_before = None
@@ -79,7 +79,7 @@ class _BiLSTM(torch.autograd.Function):
             if hidden_before is not None:
                 add_batch_product(gate, hidden_before[:, : gate.shape[1]].to(precision), moves)
             into, keep, candidate, out = gate.chunk(4, 2)
-            # tanh(x) = 2 sigmoid(2 x) - 1, and torch's sigmoid takes a seventh of the time of its tanh.
+            # tanh(x) = 2 sigmoid(2 x) - 1, and torch's sigmoid is seven times as fast as its tanh.
             candidate.mul_(2)
             gate.sigmoid_()
             candidate.mul_(2).sub_(1)
@@ -102,21 +102,21 @@ class _BiLSTM(torch.autograd.Function):
         factors = empty_padded(2, len(grad), 4 * size, precision)
         to_multiply = factors[:, : len(grad)]
         grad_gates = to_multiply if precision == torch.float32 else torch.empty_like(gates)
-        _gate_slopes(gates, cells, squashed, packing, out=grad_gates)
-        cell_slope = torch.addcmul(gates[..., 3 * size :], hidden, squashed, value=-1)  # out * (1 - tanh(cell)^2)
+        _gate_derivatives(gates, cells, squashed, packing, out=grad_gates)
+        cell_derivative = torch.addcmul(gates[..., 3 * size :], hidden, squashed, value=-1)  # out * (1 - tanh(cell)^2)
         keep = gates[..., size : 2 * size]
-        _through_time(grad_gates, to_multiply, grad_hidden, cell_slope, keep, hidden_weights, packing)
+        _backward_through_time(grad_gates, to_multiply, grad_hidden, cell_derivative, keep, hidden_weights, packing)
 
-        # Zeros before first tokens: a product with part of the tokens would copy them all.
+        # Zeros before first tokens, because a product over part of the tokens would copy all of them.
         before = empty_padded(2, len(grad), size, precision)
         before[:, : len(packing)] = 0
         before[:, len(packing) : len(grad)] = hidden.index_select(1, packing.previous)
-        of_inputs = None
+        grad_inputs = None
         if ctx.needs_input_grad[0]:
             ahead, back = batch_product(factors, input_weights)[:, : len(grad)].float()
-            of_inputs = ahead.add_(back.index_select(0, packing.mirror))
+            grad_inputs = ahead.add_(back.index_select(0, packing.mirror))
         return (
-            of_inputs,
+            grad_inputs,
             transposed_product(factors, inputs).float(),
             transposed_product(factors, before).float(),
             grad_gates.sum(1),
@@ -125,12 +125,12 @@ class _BiLSTM(torch.autograd.Function):
         )
 
 
-def _gate_slopes(gates: Tensor, cells: Tensor, squashed: Tensor, packing: PackedBatch, out: Tensor) -> None:
-    """What to multiply the gradient of the cell (first three gates) or of the hidden state (the last) with to have
-    that of each gate before its non-linearity. shape of ``out``: (2, tokens, 4 * size)
+def _gate_derivatives(gates: Tensor, cells: Tensor, squashed: Tensor, packing: PackedBatch, out: Tensor) -> None:
+    """Derivatives of the cell (first three gates) and of the hidden state (the last) by each gate before its
+    non-linearity. shape of ``out``: (2, tokens, 4 * size)
     """
     into, _, candidate, _ = gates.chunk(4, 2)
-    torch.addcmul(gates, gates, gates, value=-1, out=out)  # of the sigmoid; the candidate's is replaced below
+    torch.addcmul(gates, gates, gates, value=-1, out=out)  # of the sigmoid; overwritten below for the candidate
     of_into, of_keep, of_candidate, of_out = out.chunk(4, 2)
     first = len(packing)
     of_into.mul_(candidate)
@@ -140,26 +140,26 @@ def _gate_slopes(gates: Tensor, cells: Tensor, squashed: Tensor, packing: Packed
     of_out.mul_(squashed)
 
 
-def _through_time(
+def _backward_through_time(  # seven parameters: the tensors of one recursion
     grad_gates: Tensor,
     to_multiply: Tensor,
     grad_hidden: Tensor,
-    cell_slope: Tensor,
+    cell_derivative: Tensor,
     keep: Tensor,
     hidden_weights: Tensor,
     packing: PackedBatch,
 ) -> None:
-    """Turn slopes into gradients, from the last step to the first; ``grad_hidden`` collects what later steps add.
+    """Turn derivatives into gradients in place, from the last step to the first; accumulates into ``grad_hidden``.
 
-    ``to_multiply`` becomes the same in the precision of ``hidden_weights``, and may be the same tensor.
+    ``to_multiply`` receives the gradients in the precision of ``hidden_weights``, and may be the same tensor.
     """
-    size, same = cell_slope.shape[2], to_multiply is grad_gates
-    grad_cell = cell_slope.new_zeros(2, len(packing), size)
-    steps = [packing.steps(t, 1) for t in (grad_gates, to_multiply, grad_hidden, cell_slope, keep)]
+    size, same = cell_derivative.shape[2], to_multiply is grad_gates
+    grad_cell = cell_derivative.new_zeros(2, len(packing), size)
+    steps = [packing.steps(t, 1) for t in (grad_gates, to_multiply, grad_hidden, cell_derivative, keep)]
     for t in range(len(packing.sizes) - 1, -1, -1):
-        gate, factor, state, slope, kept = (views[t] for views in steps)
+        gate, factor, state, derivative, kept = (views[t] for views in steps)
         cell = grad_cell[:, : gate.shape[1]]
-        cell.addcmul_(state, slope)
+        cell.addcmul_(state, derivative)
         gate[..., : 3 * size].view(2, -1, 3, size).mul_(cell.unsqueeze(2))
         gate[..., 3 * size :].mul_(state)
         if not same:

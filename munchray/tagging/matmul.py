@@ -1,11 +1,11 @@
-"""Matrix products on a CPU by the library that is fastest there, and few shapes of them.
+"""Matrix products on a CPU by the faster library, oneDNN or MKL, with rows padded to few distinct shapes.
 
 torch multiplies bfloat16 matrices by oneDNN and float32 ones by MKL, which uses AVX-512 on Intel's processors alone. On
-any processor with AVX-512, oneDNN multiplies float32 as fast or twice as fast, matrices of few rows most of all. It is
-reached by the operator that torch's compiler calls for linear layers.
+any processor with AVX-512, oneDNN multiplies float32 up to twice as fast, most of all matrices of few rows. It is
+called by the operator that torch's compiler uses for linear layers.
 
-oneDNN compiles a program for every shape that it meets, which takes half a millisecond, and keeps a thousand of them,
-half a megabyte each. Hence rows are rounded up, to meet few shapes.
+oneDNN compiles a kernel for every shape, which takes half a millisecond, and caches a thousand of them, half a megabyte
+each. Hence the number of rows is rounded up, so that there are few shapes.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ HAS_ONEDNN = (
     and hasattr(torch.ops.mkldnn, "_linear_pointwise")
 )
 BLOCK = 64
-"""Products have a multiple of so many rows, or fewer: as many as sentences that reach a step."""
+"""Rows are padded to multiples of it to bound oneDNN's kernel cache; the smaller products of a step are not."""
 
 
 def empty_padded(batch: int, rows: int, width: int, precision: torch.dtype) -> Tensor:
-    """Uninitialised matrices to multiply, with zeros as further rows where oneDNN does it.
+    """Uninitialised matrices with zero rows as padding where oneDNN multiplies them.
 
     shape: (batch, at least rows, width)
     """
     by_onednn = HAS_ONEDNN or precision != torch.float32
-    room = torch.empty(batch, -(-rows // BLOCK) * BLOCK if by_onednn else rows, width, dtype=precision)
-    room[:, rows:] = 0
-    return room
+    padded = torch.empty(batch, -(-rows // BLOCK) * BLOCK if by_onednn else rows, width, dtype=precision)
+    padded[:, rows:] = 0
+    return padded
 
 
 def batch_product(left: Tensor, right: Tensor) -> Tensor:
@@ -42,10 +42,10 @@ def batch_product(left: Tensor, right: Tensor) -> Tensor:
 
 
 def add_batch_product(target: Tensor, left: Tensor, right: Tensor) -> None:
-    """Add the product of a batch to a float32 one."""
+    """Add the batched product of two matrices to a float32 ``target`` in place."""
     if _by_onednn(left):
-        for own, *factors in zip(target, left, right, strict=True):
-            own.add_(product_by_onednn(*factors))
+        for matrix, *factors in zip(target, left, right, strict=True):
+            matrix.add_(product_by_onednn(*factors))
     elif left.dtype == target.dtype:
         target.baddbmm_(left, right)
     else:
@@ -53,13 +53,13 @@ def add_batch_product(target: Tensor, left: Tensor, right: Tensor) -> None:
 
 
 def for_few_rows(right: Tensor) -> Tensor:
-    """A right factor as products that have few rows on their left read it fastest."""
+    """A right factor in the memory layout that is fastest for left factors of few rows."""
     return right.contiguous() if HAS_ONEDNN and right.dtype == torch.float32 else right
 
 
 def transposed_product(left: Tensor, right: Tensor) -> Tensor:
-    """The product of the transposed ``left``, the wider one, with ``right``, batch by batch."""
-    if _by_onednn(left):  # which copies what is transposed on its left, and nothing on its right
+    """Batched product of the transposed ``left``, which is the wider one, and ``right``."""
+    if _by_onednn(left):  # oneDNN copies a transposed left factor, but not a transposed right one
         return _stacked_products(right.transpose(1, 2), left).transpose(1, 2)
     return torch.bmm(left.transpose(1, 2), right)
 
@@ -71,7 +71,7 @@ def product_by_onednn(left: Tensor, right: Tensor) -> Tensor:
 
 
 def linear(layer: nn.Linear, inputs: Tensor, precision: torch.dtype) -> Tensor:
-    """What ``layer`` makes of its inputs in products of that precision, on any device, as float32.
+    """Apply a linear layer with products in the given precision, on any device; returns float32.
 
     shapes: (rows, in_features) to (rows, out_features)
     """
@@ -87,7 +87,7 @@ def linear(layer: nn.Linear, inputs: Tensor, precision: torch.dtype) -> Tensor:
 class _Linear(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, inputs: Tensor, weight: Tensor, bias: Tensor, precision: torch.dtype) -> Tensor:
-        factor, weights = _in_room(inputs, precision), weight.to(precision).unsqueeze(0)
+        factor, weights = _padded_copy(inputs, precision), weight.to(precision).unsqueeze(0)
         ctx.save_for_backward(factor, weights)
         return torch.add(batch_product(factor, weights.transpose(1, 2))[0, : len(inputs)], bias)
 
@@ -95,16 +95,16 @@ class _Linear(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         inputs, weights = ctx.saved_tensors
-        factor = _in_room(grad, inputs.dtype)
-        of_inputs = batch_product(factor, weights)[0, : len(grad)].float() if ctx.needs_input_grad[0] else None
-        return of_inputs, transposed_product(factor, inputs)[0].float(), grad.sum(0), None
+        factor = _padded_copy(grad, inputs.dtype)
+        grad_inputs = batch_product(factor, weights)[0, : len(grad)].float() if ctx.needs_input_grad[0] else None
+        return grad_inputs, transposed_product(factor, inputs)[0].float(), grad.sum(0), None
 
 
-def _in_room(values: Tensor, precision: torch.dtype) -> Tensor:
+def _padded_copy(values: Tensor, precision: torch.dtype) -> Tensor:
     rows, width = values.shape
-    room = empty_padded(1, rows, width, precision)
-    room[0, :rows] = values
-    return room
+    padded = empty_padded(1, rows, width, precision)
+    padded[0, :rows] = values
+    return padded
 
 
 def _by_onednn(left: Tensor) -> bool:

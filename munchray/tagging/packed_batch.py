@@ -1,4 +1,4 @@
-"""The tokens of a batch one after the other, without padding."""
+"""Packed batches: the tokens of several sentences without padding."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from torch import Tensor
 
 
 class PackedBatch:
-    """Where each token of a batch lies: the first tokens of all sentences, longest sentence first, then the second
-    tokens of those that have one, and so on. torch calls this a packed sequence.
+    """Token order of a batch: the first tokens of all sentences, longest sentence first, then all second tokens, and
+    so on. torch calls this a packed sequence.
 
-    A recursion over time takes slices of falling size, and everything else works on exactly the tokens there are.
-    Sentences keep the numbers they were given in.
+    A recursion over time takes slices of decreasing size; everything else works on the tokens without padding.
+    Sentences keep their indices in ``lengths``.
 
     Args:
         lengths: tokens of each sentence, at least 1.
-        device: where the index tensors are needed.
+        device: of the index tensors.
 
     Attributes:
-        sizes: how many sentences have a first token, a second, ...
+        sizes: the number of sentences that have a first token, a second, ...
         sentences: the sentence of each token. numpy, shape: (tokens,)
         positions: its position in the sentence. numpy, shape: (tokens,)
         sentence: ``sentences`` on the device.
-        mirror: the token that takes this one's place when every sentence is reversed. shape: (tokens,)
+        mirror: the token at this one's index when every sentence is reversed. shape: (tokens,)
         previous: the token before each token that is not the first of its sentence. shape: (tokens - batch,)
         last: the last token of each sentence. shape: (batch,)
     """
@@ -35,7 +35,7 @@ class PackedBatch:
         by_length = np.argsort(-self.lengths, kind="stable")
         falling = self.lengths[by_length]
         exists = falling > np.arange(falling[0])[:, None]
-        # column: the place of a token's sentence among those sorted by length
+        # column: the rank of a token's sentence by length
         self.positions, column = np.nonzero(exists)
         sizes = exists.sum(1)
         starts = np.cumsum(sizes) - sizes
@@ -56,15 +56,15 @@ class PackedBatch:
         self.sentence, self.mirror, self.previous, self.last = joined.tensor_split(ends)
 
     def __len__(self) -> int:
-        """Sentences."""
+        """The number of sentences."""
         return len(self.lengths)
 
     def steps(self, values: Tensor, dim: int = 0) -> tuple[Tensor, ...]:
-        """Views of packed values: those of the first tokens, of the second ones, ..."""
+        """Views of packed values by step of time: of the first tokens, of the second ones, ..."""
         return torch.split(values, self.sizes, dim)
 
     def select(self, sentences: Sequence[int]) -> tuple[PackedBatch, Tensor | slice]:
-        """The packing of some sentences (rising numbers) alone, and which tokens of this one are theirs."""
+        """The packed batch of some sentences (ascending indices), and the indices of their tokens in this one."""
         if len(sentences) == len(self):
             return self, slice(None)
         tokens = np.flatnonzero(np.isin(self.sentences, sentences))
@@ -74,13 +74,13 @@ class PackedBatch:
         )
 
     def pack(self, sentences: Sequence[np.ndarray]) -> np.ndarray:
-        """Values per sentence and token, of any trailing shape, as packed values per token."""
+        """Values by sentence and token, of any trailing shape, in packed order."""
         packed = np.empty((len(self.positions), *sentences[0].shape[1:]), sentences[0].dtype)
         for number, values in enumerate(sentences):
             packed[self.sentences == number] = values
         return packed
 
     def unpack(self, values: Tensor) -> list[np.ndarray]:
-        """Values per packed token as values per sentence and token."""
+        """Packed values by sentence and token; the inverse of `pack`."""
         by_sentence = np.lexsort((self.positions, self.sentences))
         return np.split(values.cpu().numpy()[by_sentence], np.cumsum(self.lengths)[:-1])

@@ -1,4 +1,4 @@
-"""Exact-span scores: counts first, then precision, recall and F1; macro and micro averages. (seqeval)"""
+"""Exact-span precision, recall and F1 from counts; macro and micro averages. (seqeval)"""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from munchray.corpora.tags import spans_of
 class SpanCounts:
     """True positives, false positives and false negatives of one sentence, split or corpus.
 
-    Kept instead of F1 because a micro average can be rebuilt from counts and not from F1s.
+    Stored instead of F1, because micro averages can be computed from counts and not from F1s.
     """
 
     tp: int = 0
@@ -25,29 +25,29 @@ class SpanCounts:
 
     @property
     def precision(self) -> float:
-        """Percent of predicted spans that are right; 0 when none is predicted."""
+        """Percent of predicted spans that are correct; 0 if none is predicted."""
         return _percent(self.tp, self.tp + self.fp)
 
     @property
     def recall(self) -> float:
-        """Percent of gold spans that are found; 0 when there is none."""
+        """Percent of gold spans that are predicted; 0 if there is none."""
         return _percent(self.tp, self.tp + self.fn)
 
     @property
     def f1(self) -> float:
-        """Percent; the harmonic mean of precision and recall, 0 when nothing is right."""
+        """Harmonic mean of precision and recall, in percent; 0 if no span is correct."""
         return _percent(2 * self.tp, 2 * self.tp + self.fp + self.fn)
 
 
 def sentence_counts(gold: Sequence[str], predicted: Sequence[str]) -> SpanCounts:
-    """Compare the spans of one sentence's tags (IOB2 or IOBES, ill-formed ones too)."""
+    """Count exact matches between the spans of two tag sequences (IOB2 or IOBES, ill-formed ones too)."""
     right, found = set(spans_of(gold)), set(spans_of(predicted))
     tp = len(right & found)
     return SpanCounts(tp, len(found) - tp, len(right) - tp)
 
 
 def total(counts: Iterable[SpanCounts]) -> SpanCounts:
-    """Summed counts; their ``f1`` is the micro average."""
+    """Sum of counts; its ``f1`` is the micro average."""
     return sum(counts, SpanCounts())
 
 
@@ -56,8 +56,8 @@ def macro_f1(counts: Sequence[SpanCounts]) -> float:
     return sum(c.f1 for c in counts) / len(counts)
 
 
-def by_type(gold: Sequence[Sequence[str]], predicted: Sequence[Sequence[str]]) -> dict[str, SpanCounts]:
-    """SpanCounts per entity type over a split."""
+def counts_by_type(gold: Sequence[Sequence[str]], predicted: Sequence[Sequence[str]]) -> dict[str, SpanCounts]:
+    """Counts of a split per entity type, sorted by type."""
     counts: dict[str, SpanCounts] = {}
     for right_tags, found_tags in zip(gold, predicted, strict=True):
         right, found = set(spans_of(right_tags)), set(spans_of(found_tags))
@@ -68,9 +68,9 @@ def by_type(gold: Sequence[Sequence[str]], predicted: Sequence[Sequence[str]]) -
 
 
 def seqeval_scores(gold: Sequence[Sequence[str]], predicted: Sequence[Sequence[str]]) -> dict[str, Any]:
-    """seqeval's own report on IOB2 tags in strict mode, micro averaged: the judge of every final score.
+    """Micro-averaged scores of IOB2 tags by seqeval in strict mode, the reference for every final score.
 
-    Strict mode without a scheme is silently lenient in seqeval, so the scheme is named.
+    seqeval ignores strict mode unless a scheme is given.
 
     Returns:
         ``precision``, ``recall`` and ``f1`` in percent, ``support`` in spans.

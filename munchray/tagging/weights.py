@@ -1,4 +1,4 @@
-"""A tagger's weights on disk: safetensors and JSON, no pickle. (safetensors)"""
+"""Save and load taggers as safetensors and JSON, without pickle. (safetensors)"""
 
 from __future__ import annotations
 
@@ -22,39 +22,39 @@ VERSION = 1
 
 
 def save(tagger: Tagger, path: Path, corpora: Sequence[str] | None = None) -> None:
-    """Write the weights, from whatever device they are on.
+    """Save the weights, from any device.
 
     Args:
-        corpora: write only their heads, beside what all corpora share.
+        corpora: save only their heads and the shared layers; None for all.
     """
-    state = {name: value.cpu().contiguous() for name, value in _state(tagger, corpora).items()}
-    path.write_bytes(as_bytes(state))  # `save_file` hides what the disk says behind an error of its own
+    state = {name: value.cpu().contiguous() for name, value in _selected_state(tagger, corpora).items()}
+    path.write_bytes(as_bytes(state))  # `save_file` would hide the OSError of a full disk
 
 
 def load(tagger: Tagger, path: Path, corpora: Sequence[str] | None = None) -> None:
-    """Read weights that `save` wrote with the same ``corpora`` into a tagger of the same shape.
+    """Load weights that `save` wrote with the same ``corpora`` into a tagger of the same shape.
 
     Raises:
-        SafetensorError, RuntimeError: not such a file.
+        SafetensorError, RuntimeError: the file is damaged, or of another shape.
     """
-    others = tagger.state_dict().keys() - _state(tagger, corpora).keys()
+    others = tagger.state_dict().keys() - _selected_state(tagger, corpora).keys()
     tagger.load_state_dict({**load_file(path), **{name: tagger.state_dict()[name] for name in others}})
 
 
-def _state(tagger: Tagger, corpora: Sequence[str] | None) -> dict[str, Tensor]:
+def _selected_state(tagger: Tagger, corpora: Sequence[str] | None) -> dict[str, Tensor]:
     left_out = {name for name in tagger.tag_sets if corpora is not None and name not in corpora}
     prefixes = tuple(f"heads.{name}." for name in left_out)
     return {name: value for name, value in tagger.state_dict().items() if not name.startswith(prefixes)}
 
 
 def digest_of(tagger: Tagger) -> str:
-    """Equal for equal weights, bit for bit."""
+    """A digest of the weights, equal if and only if they are equal bit for bit."""
     state = tagger.state_dict()
     return digest(*(part for name in sorted(state) for part in (name, state[name].cpu().numpy().tobytes())))
 
 
-def save_model(folder: Path, tagger: Tagger, settings: TrialSettings) -> None:
-    """Write a tagger with what it takes to build it again."""
+def save_tagger(folder: Path, tagger: Tagger, settings: TrialSettings) -> None:
+    """Save a tagger and the description from which `load_tagger` builds it."""
     description = {
         "format": FORMAT,
         "version": VERSION,
@@ -69,11 +69,11 @@ def save_model(folder: Path, tagger: Tagger, settings: TrialSettings) -> None:
         write_json(aside / "model.json", description)
 
 
-def load_model(folder: Path) -> tuple[Tagger, dict[str, Any]]:
-    """The tagger, ready to decode, and its description.
+def load_tagger(folder: Path) -> tuple[Tagger, dict[str, Any]]:
+    """Load a tagger in evaluation mode, and its description.
 
     Raises:
-        InputError: the folder holds no model of this format, or a damaged one.
+        InputError: the folder is not a model of this format, or is damaged.
     """
     description = read_description(folder)
     try:
@@ -97,7 +97,7 @@ def load_model(folder: Path) -> tuple[Tagger, dict[str, Any]]:
 
 
 def read_description(folder: Path) -> dict[str, Any]:
-    """What ``model.json`` says.
+    """The content of ``model.json``.
 
     Raises:
         InputError: not a model folder, or one of another version.

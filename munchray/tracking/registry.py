@@ -143,7 +143,7 @@ class Registry:
             mlflow.pyfunc.save_model(
                 str(packed),
                 python_model=served.__file__,
-                artifacts={served.BUNDLE: str(bundle)},
+                artifacts={served.MODEL_ARTIFACT: str(bundle)},
                 input_example=EXAMPLE,
                 pip_requirements=[f"munchray=={__version__}", f"mlflow=={mlflow.__version__}"],
             )
@@ -192,7 +192,7 @@ def downloaded(source: str, uri: str | None) -> Iterator[Path]:
         except MlflowException as error:
             found = f"{uri} gives no such model: {str(error).splitlines()[0][:300]}"
             raise InputError(Problem(source, found, fix="See what there is with: mlflow ui")) from error
-        yield Path(path, "artifacts", served.BUNDLE)
+        yield Path(path, "artifacts", served.MODEL_ARTIFACT)
 
 
 def _weights_digest(trained: TrainedModel) -> str:

@@ -32,7 +32,7 @@ class Split:
         lengths: number of tokens of each sentence. int64 [sentences]
     """
 
-    features: store.Features | store.Joined
+    features: store.Features | store.ConcatenatedFeatures
     tags: Sequence[Sequence[str]]
     tag_ids: np.ndarray
     lengths: np.ndarray
@@ -47,7 +47,7 @@ class Split:
         """Concatenate this split's sentences and the other's, to train on."""
         parts = [split.features for split in (self, other) if isinstance(split.features, store.Features)]
         return Split(
-            store.Joined(parts, [len(self.lengths), len(other.lengths)]),
+            store.ConcatenatedFeatures(parts, [len(self.lengths), len(other.lengths)]),
             (),
             np.concatenate([self.tag_ids, other.tag_ids]),
             np.concatenate([self.lengths, other.lengths]),

@@ -34,7 +34,7 @@ def score_test(folder: Path, settings: TrialSettings, data: DataSpec, device: st
     Raises:
         WorkError: a test split changed since this model was scored on it.
     """
-    from munchray.tagging.weights import load_model  # torch, which a process that only reads scores does without
+    from munchray.tagging.weights import load_tagger  # torch, which a process that only reads scores does without
     from munchray.training import loop
 
     known = read_test(folder) if scored_on(folder) else FinalScore({}, {})
@@ -45,7 +45,7 @@ def score_test(folder: Path, settings: TrialSettings, data: DataSpec, device: st
     wanted = [corpus for corpus in candidates if corpus in data.tests and corpus not in known.data]
     if not wanted:
         return known
-    tagger = load_model(folder / "model")[0].to(device)
+    tagger = load_tagger(folder / "model")[0].to(device)
     sentences = {corpus: loop.score(tagger, data.open_test(corpus), corpus) for corpus in wanted}
     fingerprints = {corpus: data.tests[corpus] for corpus in wanted}
     score = FinalScore({**known.sentences, **sentences}, {**known.data, **fingerprints})

@@ -13,7 +13,7 @@ from munchray.corpora.catalogue import CorpusSource, entity_types, find_corpus, 
 from munchray.corpora.reader import Sentence
 from munchray.errors import InputError, Problem
 from munchray.features import store
-from munchray.features.sources import Embedder, EmbeddingSpec, parse_embedding, sources_of
+from munchray.features.sources import Embedder, EmbeddingSpec, embedding_sources, parse_embedding
 from munchray.settings import Job
 from munchray.storage.path import StoragePath
 from munchray.training.data import DataSpec, content_digest
@@ -80,7 +80,9 @@ def prepare(job: Job, progress: Callable[[str], None], inputs: Inputs | None = N
     inputs = inputs or read_inputs(job)
     sources, corpora = inputs.sources, inputs.corpora
     features = job.feature_storage
-    embedders = sources_of(inputs.specs, functools.partial(_training_text, corpora), features / "embedders", progress)
+    embedders = embedding_sources(
+        inputs.specs, functools.partial(_training_text, corpora), features / "embedders", progress
+    )
     for name, texts in corpora.items():
         for split, sentences in texts.items():
             progress(f"features of {name}/{split}")
@@ -108,7 +110,9 @@ def open_embedders(job: Job, progress: Callable[[str], None] = lambda line: None
     def training_text() -> list[Sequence[str]]:
         return _training_text(read_inputs(job).corpora)
 
-    return [source.open() for source in sources_of(specs, training_text, job.feature_storage / "embedders", progress)]
+    return [
+        source.open() for source in embedding_sources(specs, training_text, job.feature_storage / "embedders", progress)
+    ]
 
 
 def _unwritable(job: Job) -> Iterator[Problem]:

@@ -122,7 +122,7 @@ def assemble(
         split = splits[corpus]
         own = np.array([name == corpus for name in corpora])[packed.sentences]
         sentences, positions = indices[packed.sentences[own]], packed.positions[own]
-        features[own] = split.features.tokens(sentences, positions)
+        features[own] = split.features.gather(sentences, positions)
         tags[own] = split.tag_ids[split.starts[sentences] + positions]
     return _to_device(device, features).float(), packed, _to_device(device, tags), corpora
 
@@ -140,7 +140,7 @@ def predict(tagger: Tagger, split: Split, corpus: str) -> list[list[str]]:
     tags: list[list[str]] = [[] for _ in split.lengths]
     for chosen in _decoding_batches(split.lengths):
         packed = PackedBatch(split.lengths[chosen], device)
-        features = split.features.tokens(chosen[packed.sentences], packed.positions)
+        features = split.features.gather(chosen[packed.sentences], packed.positions)
         for i, path in zip(chosen, tagger.decode(_to_device(device, features).float(), packed, corpus), strict=True):
             tags[i] = path
     return tags

@@ -193,7 +193,7 @@ class _Run:
             seconds=progress.reports[-1].seconds,
             weights_digest=weights.digest_of(self._tagger),
         )
-        self._write(lambda: weights.save_model(self._folder / "model", self._tagger, self._settings))
+        self._write(lambda: weights.save_tagger(self._folder / "model", self._tagger, self._settings))
         self._write(lambda: write_result(self._folder, result))
         shutil.rmtree(self._folder / "checkpoint")
         self._call.upload()

@@ -1,4 +1,4 @@
-"""From a search on the command line to models elsewhere: registry, run ids, both formats, a full disk."""
+"""From a search on the command line to exported models: registry, run ids, both formats, a full disk."""
 
 import subprocess
 import sys
@@ -33,10 +33,10 @@ main()
 
 @dataclass
 class Searched:
-    """A folder with a finished search, what the command said on stderr, and its MLflow store."""
+    """A folder with a finished search, the stderr of the command, and its MLflow store."""
 
     folder: Path
-    said: str
+    stderr: str
 
     @property
     def uri(self):
@@ -63,7 +63,7 @@ def searched(tmp_path_factory):
 
 @pytest.fixture
 def munchray(searched, monkeypatch):
-    """The command in the folder of the search: what it says, if it ends with this code."""
+    """Run a command in the folder of the search, check its exit code and return its output."""
 
     def run(*words, code=0):
         monkeypatch.chdir(searched.folder)
@@ -78,8 +78,8 @@ def contents(folder):
     return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_a_search_registers_its_winner_and_doing_it_again_changes_nothing(searched, munchray):
-    assert "is version 1 and champion of models:/tiny" in searched.said
+def test_registration_is_idempotent(searched, munchray):
+    assert "is version 1 and champion of models:/tiny" in searched.stderr
     assert "is already version 1 and champion of models:/tiny" in munchray("register", "tiny.yaml")
     winner = munchray("register", "tiny.yaml", "--quiet").split()[1]
     other = 1 - int(winner)
@@ -107,22 +107,22 @@ def test_a_model_is_exported_by_the_id_of_a_run(searched, munchray, monkeypatch)
     assert not (searched.folder / "models" / "x").exists()
 
 
-def test_a_registered_name_with_odd_characters_is_refused_before_anything_is_computed(munchray):
+def test_invalid_registered_names_are_refused(munchray):
     for name in ("a/b", "a:b", "a b"):
-        said = munchray("register", "tiny.yaml", "--set", f"name={name}", code=2)
-        assert "name" in said
-        assert "etters, digits" in said
+        output = munchray("register", "tiny.yaml", "--set", f"name={name}", code=2)
+        assert "name" in output
+        assert "etters, digits" in output
 
 
 @pytest.mark.parametrize("form", ["munchray", "flair"])
-def test_a_full_disk_leaves_the_older_export_whole(searched, munchray, form):
-    target = f"kept/{form}"
+def test_full_disk_keeps_the_old_export(searched, munchray, form):
+    target = f"exports/{form}"
     words = ["export", "tiny.yaml", "--quiet", "--format", form, "--to", target]
     munchray(*words)
-    before = contents(searched.folder / "kept")
+    before = contents(searched.folder / "exports")
     limited = [sys.executable, "-c", LIMITED.format(words=words)]
     done = subprocess.run(limited, cwd=searched.folder, capture_output=True, text=True)
     assert done.returncode == 1, done.stderr
     assert "failed: " in done.stderr
     assert "Traceback" not in done.stderr
-    assert contents(searched.folder / "kept") == before
+    assert contents(searched.folder / "exports") == before
