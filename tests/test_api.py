@@ -116,6 +116,7 @@ def test_search_results_and_model_from_a_script(folder):
     done = subprocess.run([sys.executable, "-c", lines], cwd=folder, capture_output=True, text=True, timeout=400)
     assert done.returncode == 0, done.stderr
     assert "trial 0000  dev F1" in done.stderr  # progress, as plain lines
+    assert "champion of models:/tiny" in done.stderr
     assert (folder / "progress.png").stat().st_size > 1000
 
     found = mr.results(folder / "tiny.yaml")

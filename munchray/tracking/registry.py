@@ -28,6 +28,8 @@ CHAMPION = "champion"
 WEIGHTS = "munchray.weights"
 FOLDER = "model"
 """Where a run keeps its registered model."""
+BUNDLE = "bundle"
+"""The exported folder among the artifacts of a registered model."""
 EXAMPLE = ["Mutations of this gene cause cystic fibrosis and deafness.", ["No", "fever", "was", "seen", "."]]
 
 
@@ -138,7 +140,7 @@ class Registry:
     def _keep(self, run_id: str, trained: TrainedModel, card: str) -> None:
         """Write the model as MLflow wants it, and make it an artifact of the run."""
         with TemporaryDirectory() as folder:
-            bundle, packed = Path(folder, "bundle"), Path(folder, FOLDER)
+            bundle, packed = Path(folder, BUNDLE), Path(folder, FOLDER)
             export(trained, bundle, "munchray")
             mlflow.pyfunc.save_model(
                 str(packed),
@@ -185,14 +187,21 @@ def downloaded(source: str, uri: str | None) -> Iterator[Path]:
     if not uri:
         expected = "tracking_uri, or the variable MLFLOW_TRACKING_URI"
         raise InputError(Problem(source, "no MLflow store is named that may have it", expected))
+    name, at, alias = source.removeprefix("models:/").partition("@")
+    name, _, version = name.partition("/")
+    if not (name and (alias if at else version)):
+        raise InputError(Problem(source, "names no version", "models:/NAME@ALIAS or models:/NAME/VERSION"))
     with TemporaryDirectory() as folder:
         try:
             mlflow_client.check_uri(uri, must_exist=True)
-            path = mlflow.artifacts.download_artifacts(source, tracking_uri=uri, registry_uri=uri, dst_path=folder)
+            client = MlflowClient(tracking_uri=uri, registry_uri=uri)
+            number = client.get_model_version_by_alias(name, alias).version if at else version
+            location = client.get_model_version_download_uri(name, number)
+            path = mlflow.artifacts.download_artifacts(location, dst_path=folder, tracking_uri=uri)
         except MlflowException as error:
-            found = f"{uri} gives no such model: {str(error).splitlines()[0][:300]}"
+            found = f"{uri} has no such model: {str(error).splitlines()[0][:300]}"
             raise InputError(Problem(source, found, fix="See what there is with: mlflow ui")) from error
-        yield Path(path, "artifacts", served.MODEL_ARTIFACT)
+        yield Path(path, "artifacts", BUNDLE)
 
 
 def _weights_digest(trained: TrainedModel) -> str:
