@@ -76,6 +76,7 @@ ADAPTERS = {
         "samplers/registry.py",
         "samplers/order_gp.py",
         "samplers/sorted_orders.py",
+        "tuning/journal.py",
         "tuning/study.py",
     ],
     "pyarrow": ["storage/bucket.py"],

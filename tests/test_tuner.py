@@ -180,7 +180,7 @@ def test_the_server_goes_away_and_the_search_goes_on_and_all_of_it_arrives_later
         wait_for(lambda: finished(job_file), process)
     assert process.wait(300) == 0
     log = (job_file.parent / "log.txt").read_text()
-    assert "munchray sync JOB delivers it" in log
+    assert "munchray sync JOB logs it later" in log
     assert "Traceback" not in log
     assert len(finished(job_file)) == 4
     with server(store, tmp_path / "files", port):

@@ -1,4 +1,4 @@
-"""The command and all it can do, in the order of its help. (typer)"""
+"""The ``munchray`` command and its subcommands, in the order of its help. (typer)"""
 
 from __future__ import annotations
 

@@ -105,7 +105,7 @@ def reproduce(
 
 
 def _show_table(number: int, plan: PaperPlan, as_json: bool) -> None:
-    """As far as there is anything."""
+    """Print the table as far as its trainings have finished."""
     from munchray.finalization.trainings import recorded_data
     from munchray.reproduction.paper_results import PaperResults
     from munchray.reproduction.run import campaign, known_results

@@ -49,8 +49,8 @@ class Scores(Protocol):
 
 
 Plan = Callable[[Scores], Iterator[Training]]
-"""Every training that can be named with what is known, in the order in which to train them; as many in the end whatever
-the scores."""
+"""Yields every training that the known scores determine, in the order in which to train them; the total number does not
+depend on the scores."""
 
 
 def fresh_seeds(seed: int, count: int) -> tuple[int, ...]:

@@ -131,7 +131,7 @@ def _run_trials(
             tuner.run(search, [search.study, logger, progress], {job.name: data})
     finally:
         if lacking := finish_logging(logger, search, progress, summary):
-            progress.warn(f"{lacking}; munchray sync JOB delivers it")
+            progress.warn(f"{lacking}; munchray sync JOB logs it later")
 
 
 def start_logging(logger: MLflowLogger, job: Job, study: Study) -> None:
@@ -170,6 +170,6 @@ def finish_logging(
 def _summarized(summary: Summary, progress: Progress) -> Mapping[str, str]:
     try:
         return summary()
-    except Exception as error:  # whatever it is, the search has its result
+    except Exception as error:  # of any kind: the search has its result
         progress.warn(f"no report was kept with the search ({error}); munchray results JOB --html writes one")
         return {}
