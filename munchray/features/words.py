@@ -1,4 +1,7 @@
-"""Word and subword vectors: one row a word, whatever stands around it (the only file that imports gensim)."""
+"""Static word and subword vectors: a word has one row in every context.
+
+gensim is an extra: needed to read word-vector files, to train vectors and to save them for Flair, not to use them.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +19,7 @@ from munchray.errors import InputError, Problem, WorkError
 from munchray.files import read_json, write_json
 
 SMALLEST, LARGEST = 3, 6  # characters of an n-gram
+FNV_OFFSET, FNV_PRIME = 2_166_136_261, 16_777_619  # of the 32-bit FNV-1a hash that fastText gives an n-gram
 BUCKETS = 20_000  # rows that the n-grams of trained subword vectors share
 WORD2VEC_SUFFIXES = (".bin", ".txt")  # everything else is read as a file that gensim saved
 
@@ -102,9 +106,7 @@ class SubwordVectors(WordVectors):
         """The word's row if it was seen, else the mean over its n-grams; zeros if it has none."""
         if word in self.numbers:
             return self._row(word)
-        from gensim.models.fasttext import ft_ngram_hashes
-
-        rows = ft_ngram_hashes(word, *self.ngrams, len(self.buckets))
+        rows = ngram_buckets(word, *self.ngrams, len(self.buckets))
         return np.asarray(self.buckets[rows].mean(0)) if len(rows) else self._nothing
 
     def as_gensim(self) -> Any:
@@ -112,13 +114,13 @@ class SubwordVectors(WordVectors):
 
         gensim saves of a word what its n-grams do not explain, and adds them up again when it loads.
         """
-        from gensim.models.fasttext import FastTextKeyedVectors, ft_ngram_hashes
+        from gensim.models.fasttext import FastTextKeyedVectors
 
         keyed = FastTextKeyedVectors(self.width, *self.ngrams, len(self.buckets))
         keyed.index_to_key = sorted(self.numbers, key=self.numbers.__getitem__)
         keyed.key_to_index = dict(self.numbers)
         keyed.vectors, keyed.vectors_ngrams = self.vectors, self.buckets
-        rows = [ft_ngram_hashes(word, *self.ngrams, len(self.buckets)) for word in keyed.index_to_key]
+        rows = [ngram_buckets(word, *self.ngrams, len(self.buckets)) for word in keyed.index_to_key]
         own = [v * (len(r) + 1) - self.buckets[r].sum(0) for v, r in zip(self.vectors, rows, strict=True)]
         keyed.vectors_vocab = np.array(own, np.float32)
         return keyed
@@ -128,6 +130,22 @@ class SubwordVectors(WordVectors):
 
     def _about(self) -> dict[str, Any]:
         return {**super()._about(), "ngrams": list(self.ngrams)}
+
+
+def ngram_buckets(word: str, shortest: int, longest: int, buckets: int) -> list[int]:
+    """The bucket of each character n-gram of ``<word>``, as fastText and gensim hash them, in their order."""
+    letters = [letter.encode() for letter in f"<{word}>"]
+    found = []
+    for start in range(len(letters)):
+        state = FNV_OFFSET
+        for size, letter in enumerate(letters[start : start + longest], start=1):
+            for byte in letter:
+                signed = byte if byte < 128 else byte | 0xFFFFFF00  # fastText hashes signed bytes
+                state = (state ^ signed) * FNV_PRIME & 0xFFFFFFFF
+            at_an_end = start == 0 or start + size == len(letters)
+            if size >= shortest and not (size == 1 and at_an_end):
+                found.append(state % buckets)
+    return found
 
 
 def load_words(folder: Path) -> WordVectors:
