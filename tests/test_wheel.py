@@ -81,7 +81,6 @@ def test_init_and_search_work_in_an_empty_folder(installed, tmp_path):
     assert "wrote quickstart.yaml" in run(installed / "munchray", "init", "quickstart", folder=tmp_path)
     shutil.rmtree(tmp_path / "search_spaces")  # the packaged one is found as well
     overrides = [word for text in FAST for word in ("--set", text)]
-    ranking = run(installed / "munchray", "search", "quickstart.yaml", *overrides, folder=tmp_path)
-    assert "sample-disease-2" in ranking or "sample-" in ranking
+    run(installed / "munchray", "search", "quickstart.yaml", *overrides, folder=tmp_path)
     results = sorted(path.parent.name for path in (tmp_path / "runs/quickstart/trials").glob("*/result.json"))
     assert results == ["0000", "0001"]

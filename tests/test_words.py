@@ -112,7 +112,7 @@ def test_a_missing_part_of_large_vectors_is_named(tmp_path):
         read_gensim(path, "f", subwords=False)
 
 
-def test_training_gives_the_same_vectors_whatever_pythons_hash_seed():
+def test_training_does_not_depend_on_pythons_hash_seed():
     program = (
         "import hashlib, sys; sys.path.insert(0, sys.argv[1])\n"
         "from munchray.features.words import train_subwords\n"

@@ -19,7 +19,7 @@ def init(
     name: Annotated[
         str | None,
         typer.Argument(
-            metavar="[NAME]",
+            metavar="NAME",
             help="A job that comes with munchray: quickstart, ncbi_disease_cpu, ...",
             show_default="a template for your own corpora",
         ),
