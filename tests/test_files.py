@@ -29,6 +29,7 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 PACKAGES = [
     "errors",
     "files",
+    "retry",
     "disk",
     "interrupts",
     "seeds",
@@ -64,7 +65,9 @@ ADAPTERS = {
         "finalization/statistics.py",
         "report/*.py",
     ],
-    "filelock": ["tuning/lock.py", "storage/path.py"],
+    "boto3": ["storage/bucket_lease.py"],
+    "botocore": ["storage/bucket_lease.py"],
+    "filelock": ["storage/path.py"],
     "jinja2": ["report/html.py"],
     "matplotlib": ["report/figures.py"],
     "optuna": [
@@ -90,8 +93,8 @@ ADAPTERS = {
     "typer": ["cli/*.py"],
     "yaml": ["settings/yaml_source.py"],
 }
-COMES_WITH = {"pydantic_core": "pydantic", "yaml": "pyyaml"}
-SLOW_TO_IMPORT = ("torch", "ray", "mlflow", "flair", "optuna", "gensim", "pyarrow")
+COMES_WITH = {"botocore": "boto3", "pydantic_core": "pydantic", "yaml": "pyyaml"}
+SLOW_TO_IMPORT = ("torch", "ray", "mlflow", "flair", "optuna", "gensim", "pyarrow", "boto3")
 PLACEHOLDER = "jobs/mine.yaml"  # the user's own, in examples
 
 

@@ -50,11 +50,11 @@ def finalize(
     from munchray.finalization.account import REPORT, FinalAccount
     from munchray.finalization.finalize import final_folder, jobs_of, make_plan, note_choice
     from munchray.finalization.report import make_report
-    from munchray.tuning.lock import look_at
+    from munchray.tuning.lock import sync_for_reading
     from munchray.tuning.search import check_same_job, search_folder, search_storage
 
     job = load(job_file, overrides)
-    look_at(search_storage(job))
+    sync_for_reading(search_storage(job))
     check_same_job(job, search_folder(job), resume=False)
     plan = make_plan(job, top, seeds, _default_baselines(job) if baseline is None else baseline)
     account = FinalAccount(job, terminal.warn)
@@ -106,7 +106,7 @@ def reproduce(
     """
     from munchray.reproduction.plan import TABLES, make_plan
     from munchray.reproduction.scales import SCALES, scale_file
-    from munchray.tuning.lock import look_at
+    from munchray.tuning.lock import sync_for_reading
     from munchray.tuning.search import search_storage
 
     if table == 1:
@@ -116,7 +116,7 @@ def reproduce(
         raise InputError(Problem("TABLE", f"{table}", "1, 2, 3, 4 or 6"))
     of_scale = scale_file(scale)
     job = load(job_file or of_scale, overrides)
-    look_at(search_storage(job))
+    sync_for_reading(search_storage(job))
     plan = make_plan(job, SCALES[scale], main or [], [table], seeds)
     if dry_run:
         shown.show_plan(_listing(plan, speed))

@@ -144,10 +144,10 @@ def stages(
 
     store = StageCache(load(job_file, overrides).stage_storage, most_bytes=0, warn=terminal.note)
     store.storage.check(writable=False)
-    found = store.listed(verify=verify)
+    found = store.stages(verify=verify)
     for stage in found:
         if stage.damage:
-            store.find(stage.key)
+            store.get(stage.key)
     deleted = {folder.name for folder in store.prune(prune * 1e9)} if prune is not None else set()
     tables.show_stages(store.folder, [(stage, stage.key in deleted) for stage in found])
 

@@ -17,7 +17,7 @@ from munchray.orders import order_text
 
 if TYPE_CHECKING:  # the command line starts without torch, optuna and ray
     from munchray.report.effects import Answer, OrderEvidence
-    from munchray.training.stage_cache import ListedStage
+    from munchray.training.stage_cache import StageInfo
     from munchray.tuning.ranking import Ranking
 
 PAIRS = ("before", "beside")
@@ -138,7 +138,7 @@ def show_nodes(rows: Sequence[Mapping[str, str]]) -> None:
         terminal.note(f"  {row['node']:<15}  {row['host']}  {has}  {row[''] or 'fit'}")
 
 
-def show_stages(folder: Path, stages: Sequence[tuple[ListedStage, bool]]) -> None:
+def show_stages(folder: Path, stages: Sequence[tuple[StageInfo, bool]]) -> None:
     """The stages of a store and whether each was deleted just now, those used last at the end."""
     rows = [
         (

@@ -3,7 +3,7 @@
     trainings/SIGNATURE/   a folder like a trial's, named by settings and data; test.json where test was scored
     tune/                  Ray Tune's own files
     data.json              fingerprints of what is trained on
-    search.lock            the process that runs them
+    search.lease           the process that runs them
 
 A folder that is finished is never trained again, whoever asks for it.
 """
@@ -155,7 +155,7 @@ class Trainings:
             InputError: another process works there; the data differs from what was trained on or scored before.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._lock.claim()
+        self._lock.acquire()
         trained_on = {name: spec.fingerprint() for name, spec in data.items()}
         tests = {f"test of {name}": fingerprint for spec in data.values() for name, fingerprint in spec.tests.items()}
         remember_data(self.folder, {**trained_on, **tests})

@@ -3,7 +3,7 @@
     job.json        the job as it was launched     study.journal   Optuna's record
     trials/0007/    everything of one trial        tune/           Ray Tune's own files
     mlflow.db, mlartifacts/                        unless the job names another tracking_uri
-    search.lock, owner.json                        the process that runs it
+    search.lease                                   the process that runs it
     sessions/       versions, git state and machine of every such process
 
 Knows no Ray: whoever runs the trials calls `next_assignment` and tells what happened.
@@ -29,7 +29,7 @@ from munchray.settings import Job, TrialSettings
 from munchray.storage.path import StoragePath
 from munchray.training.trial_results import EpochReport, read_result
 from munchray.tuning.account import ERROR_FILE, Account
-from munchray.tuning.lock import FolderLock, look_at
+from munchray.tuning.lock import FolderLock, sync_for_reading
 from munchray.tuning.study import JOURNAL, Study, Suggestion
 from munchray.tuning.warm_start import PriorSearch
 
@@ -90,11 +90,11 @@ class Search:
         self._storage = search_storage(job)
         self.folder = self._storage.folder
         self.watcher = watcher
-        look_at(self._storage)
+        sync_for_reading(self._storage)
         self._lock = FolderLock(self._storage)
         check_same_job(job, self.folder, resume)
         if self.folder.exists():
-            self._lock.claim()
+            self._lock.acquire()
         make_sampler(job.sampler, Encoding(job.search_space, job.order_rule(), job.auxiliaries), job.seed)
         self._earlier = [PriorSearch(named, job) for named in job.warm_start]
         self._id = search_id(job)
@@ -111,7 +111,7 @@ class Search:
             InputError: the storage cannot be written, or MLflow cannot be reached or refuses.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._lock.claim()
+        self._lock.acquire()
         self._account.connect()
 
     def start(self, data_fingerprint: str, corpora: Mapping[str, str] = MappingProxyType({})) -> None:
