@@ -29,6 +29,7 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").g
 PACKAGES = [
     "errors",
     "files",
+    "retry",
     "disk",
     "interrupts",
     "seeds",
@@ -67,7 +68,9 @@ ADAPTERS = {
         "finalization/statistics.py",
         "report/*.py",
     ],
-    "filelock": ["tuning/lock.py", "storage/path.py"],
+    "boto3": ["storage/bucket_lease.py"],
+    "botocore": ["storage/bucket_lease.py"],
+    "filelock": ["storage/path.py"],
     "jinja2": ["report/html.py"],
     "matplotlib": ["report/figures.py"],
     "optuna": [
@@ -96,8 +99,8 @@ ADAPTERS = {
     "yaml": ["settings/yaml_source.py"],
 }
 IN_NOTEBOOKS = {"IPython"}
-COMES_WITH = {"pydantic_core": "pydantic", "yaml": "pyyaml"}
-SLOW_TO_IMPORT = ("torch", "ray", "mlflow", "flair", "optuna", "gensim", "pyarrow")
+COMES_WITH = {"botocore": "boto3", "pydantic_core": "pydantic", "yaml": "pyyaml"}
+SLOW_TO_IMPORT = ("torch", "ray", "mlflow", "flair", "optuna", "gensim", "pyarrow", "boto3")
 PLACEHOLDER = "jobs/mine.yaml"  # the user's own, in examples
 
 

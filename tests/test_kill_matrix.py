@@ -279,4 +279,4 @@ def check(night, undisturbed):
         assert [report.epoch for report in curve] == list(range(1, 2 * EPOCHS + 1))
     database = shutil.copy(night.search / "mlflow.db", night.folder)  # SQLite itself would not find it on another disk
     check_runs(f"sqlite:///{database}", night.search)
-    assert not list((night.storage / "stages").glob("*.claim"))
+    assert not list((night.storage / "stages").glob("*.lease"))

@@ -18,7 +18,7 @@ from munchray.progress.terminal import TerminalProgress
 
 if TYPE_CHECKING:  # the command line starts without torch, optuna and ray
     from munchray.report.effects import EffectEstimates, OrderEffects
-    from munchray.training.stage_cache import ListedStage
+    from munchray.training.stage_cache import StageInfo
     from munchray.tuning.ranking import Ranking
 
 PAIRS = ("before", "beside")
@@ -131,7 +131,7 @@ def show_counts(data_dir: Path | None) -> None:
         raise InputError(*(Problem(f"{row.corpus}/{row.split}", row.verdict) for row in missing))
 
 
-def show_stages(folder: Path, stages: Sequence[tuple[ListedStage, bool]]) -> None:
+def show_stages(folder: Path, stages: Sequence[tuple[StageInfo, bool]]) -> None:
     """Print cached stages, those used last at the end, and whether each was deleted just now."""
     rows = [
         (

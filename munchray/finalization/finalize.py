@@ -21,7 +21,7 @@ from munchray.tagging.scoring import total
 from munchray.training.final_evaluation import read_test, scored_on
 from munchray.training.inputs import open_embedders
 from munchray.tuning.folder import search_folder, search_storage, trial_folder
-from munchray.tuning.lock import look_at
+from munchray.tuning.lock import sync_for_reading
 from munchray.tuning.ranking import ranking
 
 CHOICE = "final.json"
@@ -159,7 +159,7 @@ def final_model(job: Job) -> Path:
     Raises:
         InputError: the search has not been finalized.
     """
-    look_at(search_storage(job))
+    sync_for_reading(search_storage(job))
     folder = final_folder(job)
     try:
         return folder / "trainings" / str(read_json(folder / CHOICE)["training"])
@@ -184,7 +184,7 @@ def trained_in(job: Job, training: str, progress: Callable[[str], None] = lambda
     Raises:
         InputError: there is no such training here; an embedding is missing.
     """
-    look_at(search_storage(job))
+    sync_for_reading(search_storage(job))
     folder = final_folder(job) / "trainings" / training
     if not (folder / "result.json").exists():
         raise InputError(Problem(str(folder), "no finished training", "the storage in which the search was finalized"))

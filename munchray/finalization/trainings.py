@@ -3,6 +3,7 @@
     trainings/SIGNATURE/   a folder like a trial's, named by settings and data; test.json where test was scored
     tune/                  Ray Tune's own files
     data.json              fingerprints of what is trained on
+    search.lease           the process that runs them
 
 A training that is finished is never repeated, whichever plan asks for it.
 """

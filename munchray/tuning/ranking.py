@@ -11,7 +11,7 @@ from munchray.files import read_json
 from munchray.settings import Job, TrialSettings
 from munchray.training.trial_results import StageResult, read_epochs, read_result
 from munchray.tuning.folder import search_storage, trial_folder
-from munchray.tuning.lock import look_at
+from munchray.tuning.lock import sync_for_reading
 from munchray.tuning.study import FinishedTrial, Study
 
 
@@ -102,7 +102,7 @@ def ranking(job: Job) -> Ranking:
         InputError: the job has not been searched yet; a bucket does not answer.
     """
     storage = search_storage(job)
-    look_at(storage)
+    sync_for_reading(storage)
     folder = storage.folder
     if not (folder / "job.json").exists():
         found = "there is no search of this job"

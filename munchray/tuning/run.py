@@ -24,7 +24,7 @@ from munchray.tuning.folder import (
     search_storage,
     trial_folder,
 )
-from munchray.tuning.lock import FolderLock, look_at
+from munchray.tuning.lock import FolderLock, sync_for_reading
 from munchray.tuning.ranking import ranking
 from munchray.tuning.search import Search, open_search
 from munchray.tuning.study import Study
@@ -99,7 +99,7 @@ def sync(job: Job, progress: Progress, summary: Summary) -> None:
 def _leased(job: Job, resume: bool) -> Iterator[FolderLock]:
     """Check a job against its search and hold the lease of its folder; one that is not there is not made yet."""
     storage = search_storage(job)
-    look_at(storage)
+    sync_for_reading(storage)
     lease = FolderLock(storage)
     check_same_job(job, storage.folder, resume=resume)
     if storage.folder.exists():
