@@ -52,6 +52,8 @@ def search(
 ) -> SearchResult:
     """Run a search, or resume it where it was stopped; a search that is done is only read.
 
+    An interrupt (Ctrl-C) stops it in order; a second one, while it stops, ends the process.
+
     Args:
         job: or the path of its file.
         address: of a Ray cluster that this machine belongs to (``auto``) or its head (``HOST:PORT``); None runs the

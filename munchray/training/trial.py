@@ -87,6 +87,9 @@ def run_trial(
 ) -> TrialResult:
     """Train one setting in a folder, or resume it there; a finished trial is only read.
 
+    On a CPU the result is a function of settings and data, bit for bit, regardless of interruptions and of the content
+    of the stage cache.
+
     Raises:
         InputError: the device cannot do the precision.
         HaltError: the disk has not come back.
