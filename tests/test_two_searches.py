@@ -4,9 +4,10 @@ import json
 
 import psutil
 import pytest
-from test_tuner import kill_family, start, wait_for
+from processes import kill_family
+from real_searches import start, wait_for
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.faults
 
 JOB = """
 main: sample-disease-1
