@@ -25,7 +25,7 @@ test-fast: setup  ## tests that start no server and train for seconds at most
 
 setup: $(READY)  ## only the environment, in .venv
 
-$(READY): pyproject.toml constraints.txt
+$(READY): pyproject.toml setup.py constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	@echo "Installing munchray and what it needs into $(VENV): some minutes, once"
 	$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e ".[dev]"

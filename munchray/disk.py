@@ -1,18 +1,16 @@
-"""A disk that is full, or away for a moment: no trial's fault. It is waited for, then somebody is told what to do."""
+"""Writing to a disk that may be full or away: wait, then tell the user what to do; the trial has not failed."""
 
 from __future__ import annotations
 
 import contextlib
 import errno
 import os
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from munchray.errors import HaltError
+from munchray.retry import PATIENCE_S, retry
 
-PATIENCE = 600.0  # seconds
-TRY_AGAIN = 1.0  # seconds between tries
 FULL = {errno.ENOSPC, errno.EDQUOT}
 AWAY = {
     *(errno.EROFS, errno.EIO, errno.ESTALE),
@@ -22,50 +20,46 @@ AWAY = {
 
 @contextlib.contextmanager
 def advice() -> Iterator[None]:
-    """Inside, a disk that is full or away says what to do about it.
+    """Inside, a disk that is full or away raises an error that says what to do about it.
 
     Raises:
-        HaltError: it is.
+        HaltError: the disk is full or away.
     """
     try:
         yield
     except OSError as error:
-        if error.errno not in FULL | AWAY:
+        halt = _halt(error)
+        if halt is None:
             raise
-        fix = "make room (lower stages_gb, or munchray stages JOB --prune GB)" if error.errno in FULL else "see to it"
-        found = f"{error.filename or 'a file'} cannot be written: {error.strerror}"
-        raise HaltError(f"{found}; {fix}, and the same command goes on") from error
+        raise halt from error
 
 
 def patiently(write: Callable[[], None], warn: Callable[[str], None], tick: Callable[[], None] = lambda: None) -> None:
-    """Write; to a disk that is full or away again and again, for `PATIENCE`.
+    """Write; retry while the disk is full or away.
 
     Args:
         write: leaves nothing behind when it raises.
-        warn: told what is waited for.
-        tick: called before every further try.
+        warn: told once what is waited for.
+        tick: called before every pause.
 
     Raises:
-        HaltError: the disk has not come back.
+        HaltError: the disk is still full or away after `retry.PATIENCE_S`.
     """
-    began, warned = time.monotonic(), False
-    while True:
-        try:
-            with advice():
-                return write()
-        except HaltError as error:
-            if time.monotonic() - began > PATIENCE:
-                raise
-            if not warned:
-                warn(f"waiting, for {PATIENCE / 60:.0f} minutes at most: {error}")
-            warned = True
+    warned = False
+
+    def waiting(halt: HaltError) -> None:
+        nonlocal warned
+        if not warned:
+            warn(f"waiting, for {PATIENCE_S / 60:.0f} minutes at most: {halt}")
+        warned = True
         tick()
-        time.sleep(TRY_AGAIN)
+
+    retry(write, _halt, waiting)
 
 
 @contextlib.contextmanager
 def appended_whole(path: Path) -> Iterator[None]:
-    """Inside, append to a file that nobody else writes; when the disk refuses, it is as long as before."""
+    """Inside, append to a file that only this process writes; a failed write is truncated away."""
     size = path.stat().st_size if path.exists() else 0
     try:
         yield
@@ -73,3 +67,13 @@ def appended_whole(path: Path) -> Iterator[None]:
         with contextlib.suppress(OSError):
             os.truncate(path, size)
         raise
+
+
+def _halt(error: OSError) -> HaltError | None:
+    """What the user can do about a disk that is full or away; None for other errors."""
+    if error.errno not in FULL | AWAY:
+        return None
+    free = "free some space (lower stages_gb, or munchray stages JOB --prune GB)"
+    fix = free if error.errno in FULL else "repair it"
+    found = f"{error.filename or 'a file'} cannot be written: {error.strerror}"
+    return HaltError(f"{found}; {fix}, then run the same command to resume")

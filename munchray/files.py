@@ -34,7 +34,7 @@ def file_digest(path: Path) -> str:
 
 @contextlib.contextmanager
 def written_aside(target: Path) -> Iterator[Path]:
-    """A path beside ``target`` to write a file or folder to; renamed to ``target`` when the block ends well.
+    """Yield a path beside ``target`` to write a file or folder to; rename it to ``target`` when the block succeeds.
 
     An existing file is replaced in one step. An existing folder is moved away first and deleted after the
     rename, so a reader finds the old one or the new one. Nothing is left behind when the block raises.
@@ -58,9 +58,9 @@ def written_aside(target: Path) -> Iterator[Path]:
 
 
 class Stillness:
-    """How long nobody has touched a file, or made it, since this object was made.
+    """Time since a file was last modified, as observed since this object was made.
 
-    By this process's own steady clock, so clocks that differ or jump do no harm.
+    By this process's monotonic clock, so clocks that differ or jump do no harm.
     """
 
     def __init__(self, path: Path) -> None:
@@ -69,8 +69,8 @@ class Stillness:
         self._since = time.monotonic()
 
     def seconds(self) -> float:
-        """As far as it was looked at: a change counts from the look that found it."""
-        with contextlib.suppress(OSError):  # not made yet, or out of reach
+        """Seconds since the call that found the last modification; a missing file counts as unmodified."""
+        with contextlib.suppress(OSError):
             stamp = self._path.stat().st_mtime_ns
             if stamp != self._stamp:
                 self._stamp, self._since = stamp, time.monotonic()

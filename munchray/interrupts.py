@@ -1,7 +1,7 @@
-"""Ctrl-C: the first one stops in order, another one at once.
+"""Handlers of Ctrl-C: the first one stops in order, another one at once.
 
-Ray does not survive an exception in the midst of its own end: the process aborts or crashes. So a process that is
-stopping is left to come to its end, or is ended here and now, which loses no more than a power cut would.
+Ray does not survive an exception during its own shutdown: the process aborts or crashes. So a process that is
+stopping is left to finish, or exits immediately, which loses no more than a power cut would.
 """
 
 from __future__ import annotations
@@ -14,28 +14,28 @@ from contextlib import contextmanager
 
 STDERR = 2
 SHOW_CURSOR = "\x1b[?25h"
-"""For a terminal on which something was moving."""
+"""Restores the cursor of a terminal with a live display."""
 
 
 def install_sigint() -> None:
-    """The next Ctrl-C raises `KeyboardInterrupt`; one after it ends the process."""
+    """Raise `KeyboardInterrupt` on the next Ctrl-C; exit on the one after it."""
     signal.signal(signal.SIGINT, _stop)
 
 
 def exit_on_sigint() -> None:
-    """Only what Python and Ray put away themselves is left to do: the next Ctrl-C ends the process."""
+    """Exit on the next Ctrl-C, for the end of a process, when Python and Ray clean up."""
     signal.signal(signal.SIGINT, _end)
 
 
 @contextmanager
 def defer_sigint_to_tune() -> Iterator[None]:
-    """Tune, inside, heeds a first Ctrl-C in its own way, without an exception; one after it ends the process."""
+    """Leave the first Ctrl-C to Tune, which stops without an exception; exit on the one after it."""
     if threading.current_thread() is not threading.main_thread():  # signals are not for others
         yield
         return
     before = signal.signal(signal.SIGINT, _end)
     yield
-    # Tune puts its own handler in the place of the one it finds, and gives that back on the first Ctrl-C, not before.
+    # Tune replaces the handler that it finds, and restores it on the first Ctrl-C, not before.
     if signal.getsignal(signal.SIGINT) is not _end:
         signal.signal(signal.SIGINT, before)
 

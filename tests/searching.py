@@ -5,7 +5,7 @@ from munchray.tracking.mlflow_logger import MLflowLogger
 from munchray.training.events import TrialListener
 from munchray.training.trial_results import read_result
 from munchray.tuning.folder import SearchRecord, check_same_job, search_folder, search_id, search_storage
-from munchray.tuning.lock import FolderLock, look_at
+from munchray.tuning.lock import FolderLock, sync_for_reading
 from munchray.tuning.run import finish_logging, start_logging
 from munchray.tuning.search import open_search
 from munchray.tuning.warm_start import PriorSearch
@@ -40,7 +40,7 @@ class HandRunSearch:
     def __init__(self, job, data="data-1", corpora=None, resume=False, summary=dict):
         self.job, self.folder, self._summary = job, search_folder(job), summary
         self.recorder = Recorder()
-        look_at(search_storage(job))
+        sync_for_reading(search_storage(job))
         check_same_job(job, self.folder, resume=resume)
         self.folder.mkdir(parents=True, exist_ok=True)
         self.lease = FolderLock(search_storage(job))

@@ -116,6 +116,7 @@ def test_search_results_and_model_from_a_script(folder):
     done = subprocess.run([sys.executable, "-c", lines], cwd=folder, capture_output=True, text=True, timeout=400)
     assert done.returncode == 0, done.stderr
     assert "trial 0000  dev F1" in done.stderr  # progress, as plain lines
+    assert "champion of models:/tiny" in done.stderr
     assert (folder / "progress.png").stat().st_size > 1000
 
     found = mr.results(folder / "tiny.yaml")
@@ -145,10 +146,19 @@ def test_the_notebook_of_the_quickstart_runs(tmp_path):
     (cell,) = [cell for cell in notebook.cells if "load_job(" in cell.source]
     smaller = f"trials=2, max_epochs=2, storage={str(tmp_path)!r}, **{{'max_sentences.train': 80}}"
     cell.source = cell.source.replace("trials=6", smaller)
-    NotebookClient(notebook, timeout=400, resources={"metadata": {"path": str(ROOT / "examples")}}).execute()
+    shown = []
+
+    class Watching(NotebookClient):
+        def process_message(self, msg, *where):
+            if msg["msg_type"] == "update_display_data":
+                shown.append(msg["content"]["data"]["text/html"])
+            return super().process_message(msg, *where)
+
+    Watching(notebook, timeout=400, resources={"metadata": {"path": str(ROOT / "examples")}}).execute()
+    assert any("reading corpora" in html for html in shown)
+    assert "2 of 2 trials" in shown[-1]
+    assert "best dev F1" in shown[-1]
     outputs = {n: "".join(map(str, cell.get("outputs", []))) for n, cell in enumerate(notebook.cells)}
     search = next(n for n, cell in enumerate(notebook.cells) if "mr.search(" in cell.source)
-    assert "2 of 2 trials" in outputs[search]
-    assert "best dev F1" in outputs[search]
     assert "dev_precision" in outputs[search + 1]
     assert "image/png" in outputs[search + 2]

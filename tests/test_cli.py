@@ -102,7 +102,7 @@ def test_every_command_explains_itself_its_arguments_and_how_to_begin(name, comm
 
 def test_without_a_command_help_is_shown():
     said = munchray(code=2).output
-    assert "Begin with: munchray search jobs/quickstart.yaml" in said
+    assert "Begin with: munchray init quickstart && munchray search quickstart.yaml" in said
     assert "evaluate" in said
 
 

@@ -1,16 +1,16 @@
-"""A disk that refuses is waited for; what it refuses for other reasons is not."""
+"""Retries while a disk is full or away, and no others."""
 
 import errno
 import os
 
 import pytest
 
-from munchray import disk
+from munchray import disk, retry
 from munchray.errors import HaltError
 
 
 def refusing(times, number=errno.ENOSPC):
-    """A write that works in the end."""
+    """A write that fails a number of times."""
     left = [times]
 
     def write():
@@ -23,11 +23,11 @@ def refusing(times, number=errno.ENOSPC):
 
 @pytest.fixture(autouse=True)
 def _soon(monkeypatch):
-    monkeypatch.setattr(disk, "TRY_AGAIN", 0.001)
+    monkeypatch.setattr(retry, "FIRST_PAUSE_S", 0.001)
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO, errno.ESTALE])
-def test_a_disk_that_comes_back_is_said_once_and_waited_for(number):
+def test_write_is_retried_with_one_warning(number):
     said, ticks = [], []
     disk.patiently(refusing(3, number), said.append, lambda: ticks.append(1))
     assert len(ticks) == 3
@@ -35,18 +35,18 @@ def test_a_disk_that_comes_back_is_said_once_and_waited_for(number):
     assert f"/there/file cannot be written: {os.strerror(number)}" in said[0]
 
 
-def test_a_disk_that_does_not_come_back_halts_the_work_with_advice(monkeypatch):
-    monkeypatch.setattr(disk, "PATIENCE", 0.05)
-    with pytest.raises(HaltError, match=r"make room .* and the same command goes on"):
+def test_patience_ends_with_advice(monkeypatch):
+    monkeypatch.setattr(retry, "PATIENCE_S", 0.05)
+    with pytest.raises(HaltError, match=r"free some space .*, then run the same command to resume"):
         disk.patiently(refusing(-1), lambda line: None)
 
 
-def test_other_errors_are_nobody_elses_business():
+def test_other_errors_are_raised_at_once():
     with pytest.raises(PermissionError):
         disk.patiently(refusing(1, errno.EACCES), pytest.fail)
 
 
-def test_what_a_full_disk_took_half_of_is_taken_back(tmp_path):
+def test_a_half_written_line_is_truncated(tmp_path):
     path = tmp_path / "lines"
     path.write_text("one\n")
     with pytest.raises(OSError, match="full"), disk.appended_whole(path), path.open("a") as stream:  # noqa: PT012

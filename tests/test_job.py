@@ -108,11 +108,35 @@ def test_a_search_space_is_a_name_a_path_or_inline(files, space):
     assert load_job(files(changed(JOB, search_space=space))).search_space.learning_rate.low <= 0.1
 
 
-def test_a_named_search_space_is_also_found_beside_the_jobs_folder(files, tmp_path, monkeypatch):
-    path = tmp_path / files()
-    (tmp_path / "elsewhere").mkdir()
-    monkeypatch.chdir(tmp_path / "elsewhere")
-    assert load_job(path).search_space.batch_size == Choices((16, 32))
+SPACE_FOLDERS = ["jobs/search_spaces", "search_spaces", "jobs", "here/search_spaces", "here"]
+
+
+@pytest.mark.parametrize("first", range(len(SPACE_FOLDERS)))
+def test_a_named_search_space_is_looked_up_beside_the_job_then_in_the_current_folder(tmp_path, monkeypatch, first):
+    (tmp_path / "jobs").mkdir()
+    (tmp_path / "jobs/job.yaml").write_text(changed(JOB, search_space="mine"))
+    for number, folder in enumerate(SPACE_FOLDERS[first:], start=first):
+        (tmp_path / folder).mkdir(parents=True, exist_ok=True)
+        (tmp_path / folder / "mine.yaml").write_text(f"batch_size: {number + 1}")
+    monkeypatch.chdir(tmp_path / "here")
+    assert load_job(tmp_path / "jobs/job.yaml").search_space.batch_size == Choices((first + 1,))
+
+
+def test_a_packaged_search_space_is_found_from_anywhere_and_a_job_is_no_search_space(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "wide.yaml"
+    path.write_text(changed(JOB, search_space="wide"))
+    assert load_job(path).search_space.hidden_size == Choices((128, 256, 512))
+
+
+def test_an_unknown_search_space_is_answered_with_every_folder_and_the_nearest_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "job.yaml").write_text(changed(JOB, search_space="mime"))
+    (tmp_path / "mine.yaml").write_text(ORDERS)
+    said = complaint(tmp_path / "job.yaml")
+    assert f"expected a file mime.yaml in search_spaces/, {tmp_path.parent}/search_spaces/, ./ or " in said
+    assert said.endswith("/search_spaces/. Did you mean 'mine'?")
+    assert "Did you mean 'paper_grid'?" in complaint(tmp_path / "job.yaml", "search_space=papergrid")
 
 
 # Every line appended to JOB is line 6.
@@ -193,7 +217,7 @@ def test_a_wrong_value_is_named_with_its_line(files, line, message):
         ({"regime": None}, ":1: regime is missing"),
         ({"search_space": "{}"}, ":5: search space empty; expected at least one of learning_rate"),
         ({"search_space": "[orders]"}, ":5: search_space is [\"orders\"]; expected the name or path"),
-        ({"search_space": "order"}, ":5: no search space 'order'; expected a file order.yaml in search_spaces"),
+        ({"search_space": "order"}, ":5: no search space 'order'; expected a file order.yaml in jobs/search_spaces/"),
         ({"search_space": "order"}, "Did you mean 'orders'?"),
         ({"search_space": "spaces/none.yaml"}, "spaces/none.yaml: no such file; expected a search space"),
         ({"embeddings": None}, ":1: embeddings is missing"),

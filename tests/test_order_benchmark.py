@@ -158,7 +158,7 @@ def test_the_questions_find_the_planted_effects(table_file, tmp_path):
 
 
 def test_the_f_test_matches_the_textbook(table_file):
-    report = bench.Report("x", "x", table_file, [])
+    report = bench.Results("x", "x", table_file, [])
     scores = np.array([[1.0, 2.0], [2.0, 4.0], [6.0, 6.0]])
     questions.order_anova(report, scores)
     row = report.as_json()["rows"][-1]

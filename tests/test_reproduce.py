@@ -8,7 +8,8 @@ from scipy import stats
 from typer.testing import CliRunner
 
 from munchray.cli.app import app
-from munchray.finalization.trainings import ResultStore, remember_data
+from munchray.files import write_json
+from munchray.finalization.trainings import DATA, ResultStore
 from munchray.reproduction.paper_results import MACRO, MICRO, PaperResults
 from munchray.reproduction.plan import make_plan
 from munchray.reproduction.published import published
@@ -172,7 +173,7 @@ def test_a_finished_table_is_printed_again_without_training(tmp_path):
     finish_all(plan, store)
     words = ("reproduce", 4, "--scale", "reduced", "--main", "s800", "--set", f"storage={tmp_path / 'runs'}")
     assert "Nothing has been trained" in munchray(*words, "--show").stderr
-    remember_data(store.folder, fingerprints)
+    write_json(store.folder / DATA, fingerprints)
     shown = json.loads(munchray(*words, "--show", "--json").stdout)
     assert shown["missing"] == []
     assert shown["rows"][0]["random order"] == "50.00 ± 0.00"

@@ -20,6 +20,7 @@ from munchray.errors import InputError, WorkError
 from munchray.features import flair_names
 from munchray.features.sources import (
     EmbeddingSpec,
+    check_installed,
     embedding_sources,
     fingerprint,
     load_embedder,
@@ -216,6 +217,21 @@ def test_parsing_imports_no_heavy_libraries(tmp_path):
     code = [sys.executable, "-c", program, str(tmp_path / "model.pt")]
     answer = subprocess.run(code, cwd=Path(__file__).parents[1], capture_output=True, text=True, check=True)
     assert answer.stdout == "[]\n"
+
+
+def test_missing_gensim_is_reported_before_anything_is_read(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "gensim", None)
+    (tmp_path / "vectors.bin").touch()
+    entries = ["words:glove", "fasttext:pubmed", str(tmp_path / "vectors.bin"), {"train": {"subwords": 50}}]
+    for entry in entries:
+        spec = parse_embedding(entry, "w")
+        with pytest.raises(InputError) as caught:
+            check_installed(spec, "mine: embeddings")
+        said = (
+            f'mine: embeddings: {spec} needs gensim, which is not installed. Install it: pip install "munchray[gensim]"'
+        )
+        assert str(caught.value) == said
+    check_installed(parse_embedding("pubmed-forward", "w"), "mine: embeddings")
 
 
 @pytest.fixture(scope="session")

@@ -1,10 +1,12 @@
-"""The stage store: reuse changes nothing but the work, and nothing that dies or breaks changes a result."""
+"""The stage cache: reuse saves work and changes no result, whatever is killed or damaged."""
 
 import contextlib
+import dataclasses
 import json
 import multiprocessing
 import os
 import resource
+import shutil
 import signal
 import tempfile
 import threading
@@ -16,6 +18,8 @@ import pytest
 from toys import toy_data, toy_settings
 
 from munchray.errors import InputError
+from munchray.storage import lease
+from munchray.storage.lease import DiskLeaseStore, LeaseOwner
 from munchray.storage.path import StoragePath
 from munchray.training import stage_cache
 from munchray.training.stage_cache import StageCache, inspect
@@ -46,13 +50,13 @@ def without_times(folder):
     return [[getattr(report, name) for name in kept] for report in read_epochs(folder)]
 
 
-def test_weights_are_the_same_with_a_cold_a_warm_a_half_deleted_and_no_store(tmp_path, store):
+def test_weights_are_equal_with_and_without_the_cache(tmp_path, store):
     order = ("a", "b", "c")
     alone = trained(tmp_path / "alone", order)
     cold = trained(tmp_path / "cold", order, store)
     warm = trained(tmp_path / "warm", order, store)
     (deleted,) = [path for path in store.entries() if inspect(path)[1]["corpora"] == ["m", "a", "b"]]
-    stage_cache._delete(deleted)
+    shutil.rmtree(deleted)
     half = trained(tmp_path / "half", order, store)
     assert {r.weights_digest for r in (alone, cold, warm, half)} == {alone.weights_digest}
     assert [len(new_stages(r)) for r in (alone, cold, warm, half)] == [3, 3, 0, 1]
@@ -60,7 +64,7 @@ def test_weights_are_the_same_with_a_cold_a_warm_a_half_deleted_and_no_store(tmp
     assert {r.updates for r in (alone, cold, warm, half)} == {alone.updates}
 
 
-def test_orders_score_as_if_trained_alone_and_share_their_beginnings(tmp_path, store):
+def test_orders_share_prefixes_and_score_as_if_trained_alone(tmp_path, store):
     orders = [*permutations("abc"), *permutations("abc", 2), ("b",)]
     together = {order: trained(tmp_path / "".join(order), order, store) for order in orders}
     alone = {order: trained(tmp_path / ("alone" + "".join(order)), order) for order in orders}
@@ -83,7 +87,7 @@ def test_single_aux_is_a_stage_of_depth_one(tmp_path, store):
 
 
 @pytest.mark.parametrize("regime", ["single_task", "concatenation", "iteration"])
-def test_other_regimes_leave_nothing_in_the_store(tmp_path, store, regime):
+def test_other_regimes_cache_nothing(tmp_path, store, regime):
     settings = toy_settings(regime, () if regime == "single_task" else ("a", "b"), max_epochs=1)
     run_trial(settings, toy_data(SIZES), tmp_path / "trial", TrialOptions(stage_cache=store))
     assert store.entries() == []
@@ -120,7 +124,7 @@ DAMAGES = {
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_a_damaged_stage_is_dropped_and_trained_again(tmp_path, damage):
+def test_a_damaged_stage_is_deleted_and_trained_again(tmp_path, damage):
     told = []
     store = StageCache(StoragePath.at(tmp_path / "stages"), PLENTY, told.append)
     first = trained(tmp_path / "one", ("a",), store)
@@ -133,7 +137,7 @@ def test_a_damaged_stage_is_dropped_and_trained_again(tmp_path, damage):
     assert inspect(folder)[0] == ""
 
 
-def test_only_what_was_used_last_is_kept_within_the_bound(tmp_path, store):
+def test_the_least_recently_used_stages_are_evicted(tmp_path, store):
     for name in "abc":
         trained(tmp_path / name, (name,), store)
     sizes = [stage_cache.size_of(folder) for folder in store.entries()]
@@ -145,21 +149,21 @@ def test_only_what_was_used_last_is_kept_within_the_bound(tmp_path, store):
     assert [folder.name for folder in store.entries()][-1] == "f" * 32, "the newest stays"
 
 
-def test_stages_of_another_version_are_refused_and_left_alone(tmp_path, store):
+def test_another_version_is_refused_and_kept(tmp_path, store):
     trained(tmp_path / "one", ("a",), store)
     (store.folder / "format.json").write_text(json.dumps({"format": "munchray stages", "version": 7}))
-    with pytest.raises(InputError, match=r"a stage store of version 7; expected version 1"):
+    with pytest.raises(InputError, match=r"a stage cache of version 7; expected version 1"):
         StageCache(StoragePath.at(store.folder), PLENTY)
     assert len(store.entries()) == 1
 
 
-def test_a_store_that_cannot_be_written_only_means_more_work(tmp_path):
+def test_an_unwritable_cache_only_means_more_work(tmp_path):
     told = []
     result = trained(tmp_path / "one", ("a",))
     (tmp_path / "blocked").write_text("a file where a folder should be")
     blocked = StageCache(StoragePath.at(tmp_path / "blocked" / "stages"), PLENTY, told.append)
     assert trained(tmp_path / "two", ("a",), blocked).weights_digest == result.weights_digest
-    assert "cannot be written (Not a directory); going on without" in told[0]
+    assert "cannot be written (Not a directory); continuing without" in told[0]
 
 
 class FullStore(StageCache):
@@ -174,7 +178,7 @@ class FullStore(StageCache):
             resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
-def test_a_full_store_only_means_more_work(tmp_path):
+def test_a_full_cache_only_means_more_work(tmp_path):
     told = []
     full = FullStore(StoragePath.at(tmp_path / "stages"), PLENTY, told.append)
     result = trained(tmp_path / "one", ("a", "b"), full)
@@ -182,14 +186,14 @@ def test_a_full_store_only_means_more_work(tmp_path):
     assert len(told) == 2
     assert "cannot be written" in told[0]
     assert "File too large" in told[0]
-    assert [path.name for path in full.folder.iterdir()] == ["format.json"]  # no half stage, no claim
+    assert [path.name for path in full.folder.iterdir()] == ["format.json"]  # no half stage, no lease
     roomy = StageCache(full.storage, PLENTY, pytest.fail)
     assert new_stages(trained(tmp_path / "three", ("a",), roomy)) == [("a",)]
 
 
 @contextlib.contextmanager
 def only_reading(folder):
-    """Nothing in the folder can be written, not even by root, who becomes nobody meanwhile."""
+    """Nothing in the folder can be written, not even by root, whose user changes meanwhile."""
     paths, root = [folder, *folder.rglob("*")], os.geteuid() == 0
     for path in paths:
         path.chmod(0o555 if path.is_dir() else 0o444)
@@ -204,7 +208,7 @@ def only_reading(folder):
             path.chmod(0o755 if path.is_dir() else 0o644)
 
 
-def test_a_read_only_store_is_read_and_what_it_lacks_is_trained():
+def test_a_read_only_cache_is_read():
     told = []
     with tempfile.TemporaryDirectory() as name:
         place = Path(name)
@@ -220,7 +224,7 @@ def test_a_read_only_store_is_read_and_what_it_lacks_is_trained():
         assert (new_stages(second), new_stages(again)) == ([("a", "c")], [])
         assert again.weights_digest == first.weights_digest
         assert sorted((place / "stages").rglob("*")) == before
-    assert all("cannot be written (Permission denied); going on without" in line for line in told)
+    assert all("cannot be written (Permission denied); continuing without" in line for line in told)
     assert told
 
 
@@ -230,7 +234,7 @@ def train_in_a_process(folder, store_folder, started):
     trained(folder, ("a", "b"), store)
 
 
-def test_processes_that_need_the_same_stages_at_once_train_them_once(tmp_path):
+def test_concurrent_processes_train_each_stage_once(tmp_path):
     context = multiprocessing.get_context("spawn")
     started = context.Event()
     folders = [tmp_path / str(n) for n in range(3)]
@@ -247,39 +251,45 @@ def test_processes_that_need_the_same_stages_at_once_train_them_once(tmp_path):
     trained_stages = [tuple(s["auxiliaries"]) for r in results for s in r["stages"] if not s["reused"]]
     assert sorted(trained_stages) == [("a",), ("a", "b")]
     assert len({r["weights_digest"] for r in results}) == 1
-    assert not list((tmp_path / "stages").glob("*.claim"))
+    assert not list((tmp_path / "stages").glob("*.lease"))
 
 
-def claim_and_wait(store_folder, claimed):
+def lock_and_wait(store_folder, locked):
     with StageCache(StoragePath.at(store_folder), PLENTY).get_or_lock("0" * 32):
-        claimed.set()
+        locked.set()
         time.sleep(600)
 
 
-def test_a_stage_whose_trainer_was_killed_is_free_at_once_on_the_same_machine(tmp_path, store):
+def test_a_killed_process_gives_its_stage_up_at_once(tmp_path, store):
     context = multiprocessing.get_context("spawn")
-    claimed = context.Event()
-    owner = context.Process(target=claim_and_wait, args=(store.folder, claimed))
+    locked = context.Event()
+    owner = context.Process(target=lock_and_wait, args=(store.folder, locked))
     owner.start()
-    claimed.wait()
-    threading.Timer(0.3, lambda: os.kill(owner.pid, signal.SIGKILL)).start()
-    threading.Timer(0.4, owner.join).start()  # a zombie would still count as alive
-    with store.get_or_lock("0" * 32) as kept:
+    locked.wait()
+    killer = threading.Timer(0.3, lambda: os.kill(owner.pid, signal.SIGKILL))
+    killer.start()
+    with store.get_or_lock("0" * 32) as kept:  # though the killed process is still a zombie
         assert kept is None
+    owner.join()
 
 
-def foreign_claim(store):
-    """A claim of a process on another machine."""
-    store.folder.mkdir()
-    path = store.folder / ("0" * 32 + ".claim")
-    path.write_text(json.dumps({"host": "elsewhere", "pid": 1}))
+def foreign_lease(store):
+    """A stage's lease of a process on another machine."""
+    owner = dataclasses.replace(LeaseOwner.this_process(), host="elsewhere", machine="elsewhere")
+    path = store.folder / ("0" * 32 + ".lease")
+    DiskLeaseStore(path).write(owner.record(), None)
     return path
 
 
-def test_a_claim_from_elsewhere_expires_when_it_shows_no_life_whatever_its_clock_says(store, monkeypatch):
-    monkeypatch.setattr(stage_cache, "TTL_S", 0.6)
-    monkeypatch.setattr(stage_cache, "LOOK_AGAIN", 0.05)
-    path = foreign_claim(store)
+@pytest.fixture
+def _short(monkeypatch):
+    monkeypatch.setattr(lease, "TTL_S", 0.6)
+    monkeypatch.setattr(DiskLeaseStore, "poll_s", 0.05)
+
+
+@pytest.mark.usefixtures("_short")
+def test_a_lease_of_another_machine_expires_though_clocks_jump(store):
+    path = foreign_lease(store)
     beats = []
 
     def beat():
@@ -292,9 +302,9 @@ def test_a_claim_from_elsewhere_expires_when_it_shows_no_life_whatever_its_clock
     assert len(beats) == 20
 
 
-def test_a_stage_published_while_one_waits_is_taken(tmp_path, store, monkeypatch):
-    monkeypatch.setattr(stage_cache, "LOOK_AGAIN", 0.05)
-    path = foreign_claim(store)
+@pytest.mark.usefixtures("_short")
+def test_a_stage_published_during_a_wait_is_used(tmp_path, store):
+    path = foreign_lease(store)
     threading.Timer(0.3, lambda: (store.publish("0" * 32, {}, lambda p: p.write_text("x")), path.unlink())).start()
     with store.get_or_lock("0" * 32) as kept:
         assert kept is not None

@@ -1,25 +1,24 @@
-"""Places in a bucket of a real S3 server: what one machine keeps another has, whole; rights that only one has."""
+"""Storage paths in a bucket of a real S3 server: what one machine uploads another downloads, whole."""
 
-import json
 import multiprocessing
 import os
 import tarfile
 import threading
-import time
 
 import numpy as np
 import pytest
 from s3_server import BUCKET, KEYS, S3Server
 
+from munchray import retry
 from munchray.errors import HaltError, InputError
 from munchray.features import store
 from munchray.features.sources import EmbeddingSource
-from munchray.storage import bucket, lease
+from munchray.storage import bucket
 from munchray.storage.address import parse
+from munchray.storage.bucket_lease import BucketLeaseStore
 from munchray.storage.path import StoragePath, cache_folder
 from munchray.storage.workspace import working_in
-from munchray.training import shared_stages, stage_cache
-from munchray.training.stage_cache import StageCache
+from munchray.training.stage_cache import StageCache, inspect
 
 PLENTY = 1e9
 
@@ -32,7 +31,7 @@ PLENTY = 1e9
         ("s3://bucket/runs?regon=x", "has regon after its '?', where only endpoint_override, region, scheme may stand"),
     ],
 )
-def test_an_address_that_is_none_is_said(text, said):
+def test_a_wrong_address_is_refused(text, said):
     with pytest.raises(ValueError, match=said.replace("?", r"\?")):
         StoragePath.at(text)
 
@@ -43,7 +42,7 @@ def test_a_key_in_an_address_is_refused_and_not_repeated():
     assert "verysecret" not in str(error.value)
 
 
-def test_places_below_each_other_have_addresses_and_folders_below_each_other(monkeypatch, tmp_path):
+def test_a_path_below_another_has_its_address_and_folder_below(monkeypatch, tmp_path):
     monkeypatch.setenv("MUNCHRAY_CACHE", str(tmp_path))
     runs = StoragePath.at("s3://bucket//team/runs/?region=eu-west-1")
     assert str(runs) == "s3://bucket/team/runs?region=eu-west-1"
@@ -67,7 +66,7 @@ def server(tmp_path_factory):
 
 @pytest.fixture
 def machine(server, tmp_path, monkeypatch):
-    """Be one machine or another: each has a copy of its own of the same place."""
+    """Become one machine or another: each has a copy of its own of the same storage path."""
     for name, value in KEYS.items():
         monkeypatch.setenv(name, value)
 
@@ -78,15 +77,15 @@ def machine(server, tmp_path, monkeypatch):
     return become
 
 
-def written(place, name, text):
-    path = place.folder / name
+def written(storage, name, text):
+    path = storage.folder / name
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text)
     return path
 
 
 @pytest.mark.slow
-def test_files_that_are_kept_arrive_elsewhere_and_so_do_their_changes(machine):
+def test_uploaded_files_and_changes_reach_another_machine(machine):
     there = machine("one")
     written(there, "trials/0001/result.json", "1")
     written(there, "study.journal", "a")
@@ -108,7 +107,7 @@ def test_files_that_are_kept_arrive_elsewhere_and_so_do_their_changes(machine):
 
 
 @pytest.mark.slow
-def test_a_folder_arrives_whole_when_it_is_asked_for_and_an_unfinished_one_does_not(machine, server, tmp_path):
+def test_a_folder_is_downloaded_whole_or_not_at_all(machine, server, tmp_path):
     there = machine("one")
     written(there, "model/weights", "w" * 100_000)
     written(there, "model/about.json", "{}")
@@ -136,7 +135,7 @@ def test_a_folder_arrives_whole_when_it_is_asked_for_and_an_unfinished_one_does_
 
 
 @pytest.mark.slow
-def test_what_one_process_works_on_goes_on_elsewhere_from_what_it_kept(machine):
+def test_a_workspace_resumes_on_another_machine(machine):
     trial = machine("one") / "0001"
     with working_in(trial) as work:
         (work.folder / "checkpoint").mkdir()
@@ -159,73 +158,7 @@ def test_what_one_process_works_on_goes_on_elsewhere_from_what_it_kept(machine):
 
 
 @pytest.mark.slow
-def test_only_one_process_has_a_right_and_a_dead_ones_is_free(machine, monkeypatch):
-    place = machine("one")
-    first, second = place.claim("search"), place.claim("search")
-    assert first.acquire() is None
-    assert second.acquire()["pid"] == os.getpid()
-    first.release()
-    assert second.acquire() is None
-    second.release()
-    elsewhere = json.dumps({"host": "another machine", "pid": 1})
-    there = place.claim("search")
-    there._bucket.put_text(there._own, elsewhere)
-    assert place.claim("search").take() == json.loads(elsewhere)
-    monkeypatch.setattr(lease, "TTL_S", 1.0)  # by the server's clock, of whole seconds
-    time.sleep(3)
-    third = place.claim("search")
-    assert third.acquire() is None
-    third.release()
-    gone = multiprocessing.get_context("spawn").Process(target=os.getpid)
-    gone.start()
-    gone.join()
-    here = json.dumps({"host": lease.owners.this_process()["host"], "pid": gone.pid})
-    there._bucket.put_text(there._own, here)
-    monkeypatch.setattr(lease, "TTL_S", 60.0)
-    fourth = place.claim("search")
-    assert fourth.acquire() is None, "its process is known to be dead"
-    fourth.release()
-
-
-@pytest.mark.slow
-def test_of_many_that_ask_at_the_same_time_one_gets_the_right(machine):
-    place, begin = machine("one"), threading.Barrier(6)
-    rights = [place.claim("stage") for _ in range(6)]
-    got = []
-
-    def ask(right):
-        begin.wait()
-        for _ in range(20):  # all may step back at first
-            if right.acquire() is None:
-                got.append(right)
-                return
-            if got:
-                return
-
-    threads = [threading.Thread(target=ask, args=(right,)) for right in rights]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len(got) == 1
-    got[0].release()
-
-
-@pytest.mark.slow
-def test_a_process_that_was_taken_for_dead_learns_it(machine, monkeypatch):
-    monkeypatch.setattr(lease, "HEARTBEAT_S", 0.2)
-    right = machine("one").claim("search")
-    assert right.acquire() is None
-    right._bucket.remove(right._own)
-    end = time.monotonic() + 20
-    while not right.lost and time.monotonic() < end:
-        time.sleep(0.1)
-    assert right.lost
-    right.release()
-
-
-@pytest.mark.slow
-def test_features_are_embedded_by_one_machine_and_brought_to_others_once(machine, tmp_path):
+def test_features_are_embedded_once_and_downloaded(machine, tmp_path):
     class Ones:
         fingerprint, width = "ones", 3
 
@@ -233,14 +166,14 @@ def test_features_are_embedded_by_one_machine_and_brought_to_others_once(machine
             return (np.ones((len(tokens), 3), np.float32) for tokens in sentences)
 
     sentences = [["a", "b"], ["c"]]
-    place = machine("one") / "features"
-    store.build(sentences, [EmbeddingSource("ones", Ones)], place, print)
-    place = machine("two") / "features"
-    store.build(sentences, [EmbeddingSource("ones", lambda: pytest.fail("embedded again"))], place, print)
-    assert list(place.folder.glob("*/values")) == [], "this machine has not read them yet"
+    storage = machine("one") / "features"
+    store.build(sentences, [EmbeddingSource("ones", Ones)], storage, print)
+    storage = machine("two") / "features"
+    store.build(sentences, [EmbeddingSource("ones", lambda: pytest.fail("embedded again"))], storage, print)
+    assert list(storage.folder.glob("*/values")) == [], "this machine has not read them yet"
     opened = []
     readers = [
-        threading.Thread(target=lambda: opened.append(store.open_features(sentences, ["ones"], place)))
+        threading.Thread(target=lambda: opened.append(store.open_features(sentences, ["ones"], storage)))
         for _ in range(4)
     ]
     for reader in readers:
@@ -248,26 +181,26 @@ def test_features_are_embedded_by_one_machine_and_brought_to_others_once(machine
     for reader in readers:
         reader.join()
     assert [features.tokens(np.array([1]), np.array([0])).tolist() for features in opened] == [[[1.0] * 3]] * 4
-    (unit,) = place.folder.glob("*/values")
-    assert len({(unit.stat().st_ino, part.name) for part in place.folder.glob("*/values")}) == 1
+    (unit,) = storage.folder.glob("*/values")
+    assert len({(unit.stat().st_ino, part.name) for part in storage.folder.glob("*/values")}) == 1
 
 
-def take_stage(place, cache, told):
+def take_stage(storage, cache, told):
     """In a process of another machine, while the first one trains the stage."""
     os.environ["MUNCHRAY_CACHE"] = cache
-    shared_stages.LOOK_AGAIN = 0.2
-    store = StageCache(place, PLENTY)
+    BucketLeaseStore.poll_s = 0.2
+    store = StageCache(storage, PLENTY)
     with store.get_or_lock("f" * 32, lambda: told.put("waits")) as kept:
-        told.put((kept and kept.record["dev_f1"], stage_cache.inspect(store.folder / ("f" * 32))[0]))
+        told.put((kept and kept.record["dev_f1"], inspect(store.folder / ("f" * 32))[0]))
 
 
 @pytest.mark.slow
-def test_a_stage_is_trained_by_one_machine_and_taken_by_the_others(machine, tmp_path):
+def test_a_stage_is_trained_by_one_machine_and_used_by_others(machine, tmp_path):
     record = {"corpora": ["m", "a"], "settings": {"learning_rate": 0.1}, "dev_f1": 50.0}
     one = StageCache(machine("one") / "stages", PLENTY, pytest.fail)
     spawned = multiprocessing.get_context("spawn")
     told = spawned.Queue()
-    other = spawned.Process(target=take_stage, args=(one.place, str(tmp_path / "two"), told))
+    other = spawned.Process(target=take_stage, args=(one.storage, str(tmp_path / "two"), told))
     with one.get_or_lock("f" * 32) as kept:
         assert kept is None
         other.start()
@@ -278,43 +211,43 @@ def test_a_stage_is_trained_by_one_machine_and_taken_by_the_others(machine, tmp_
         pass
     assert last == (50.0, "")
     third = StageCache(machine("three") / "stages", PLENTY, pytest.fail)
-    found = [(stage.corpora, stage.dev_f1, stage.damage) for stage in third.listed(verify=False)]
+    found = [(stage.corpora, stage.dev_f1, stage.damage) for stage in third.stages(verify=False)]
     assert found == [(("m", "a"), 50.0, "")]
     assert list(third.folder.glob("*")) == [], "only its record was looked at"
-    assert [stage.damage for stage in third.listed(verify=True)] == [""]
+    assert [stage.damage for stage in third.stages(verify=True)] == [""]
     assert [folder.name for folder in third.prune(0)] == ["f" * 32]
-    assert third.listed(verify=False) == []
+    assert third.stages(verify=False) == []
 
 
 @pytest.mark.slow
-def test_a_server_that_is_away_for_a_moment_is_waited_for_and_one_that_stays_away_halts(machine, server, monkeypatch):
-    place = machine("one")
-    written(place, "file", "text")
+def test_an_absent_server_is_retried_then_halts(machine, server, monkeypatch):
+    storage = machine("one")
+    written(storage, "file", "text")
     server.stop()
-    monkeypatch.setattr(bucket, "PATIENCE", 1.0)
+    monkeypatch.setattr(retry, "PATIENCE_S", 1.0)
     with pytest.raises(HaltError, match="has not answered"):
-        place.upload("file")
+        storage.upload("file")
     with pytest.raises(InputError, match="does not answer"):
-        place.check(writable=False)
-    monkeypatch.setattr(bucket, "PATIENCE", 120.0)
+        storage.check(writable=False)
+    monkeypatch.setattr(retry, "PATIENCE_S", 120.0)
     again = threading.Timer(1.0, server.start)
     again.start()
-    place.upload("file")
+    storage.upload("file")
     again.join()
-    assert place.has("file")
+    assert storage.has("file")
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("keys", "address", "said"),
     [
-        ({}, "{url}", "lets nobody in without keys .*Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"),
-        ({**KEYS, "AWS_SECRET_ACCESS_KEY": "wrong"}, "{url}", "does not let us in"),
+        ({}, "{url}", "refuses access without keys .*Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"),
+        ({**KEYS, "AWS_SECRET_ACCESS_KEY": "wrong"}, "{url}", "refuses access \\("),
         (KEYS, "s3://nobucket/runs?{query}", "has no bucket 'nobucket'"),
         (KEYS, "s3://b/runs?endpoint_override=http://127.0.0.1:1&region=us-east-1", "does not answer"),
     ],
 )
-def test_a_bucket_that_cannot_be_used_is_said_at_once(server, monkeypatch, keys, address, said, request):
+def test_an_unusable_bucket_is_reported_at_once(server, monkeypatch, keys, address, said, request):
     for name in KEYS:
         monkeypatch.delenv(name, raising=False)
     for name, value in keys.items():

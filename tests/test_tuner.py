@@ -224,7 +224,7 @@ def test_what_a_dead_mlflow_server_missed_is_delivered_later(job_file, tmp_path,
         wait_for(lambda: finished(job_file), process)
     assert process.wait(300) == 0
     log = (job_file.parent / "log.txt").read_text()
-    assert "munchray sync JOB delivers it" in log
+    assert "munchray sync JOB logs it later" in log
     assert "Traceback" not in log
     assert len(finished(job_file)) == 4
     with server(store, tmp_path / "files", port):

@@ -1,11 +1,14 @@
-"""Two searches of one storage, as two people start them: real commands, one of them killed in the middle of a stage."""
+"""Two searches of one storage: real commands, one of them killed in the middle of a stage."""
 
+import contextlib
 import json
 
 import psutil
 import pytest
 from processes import kill_family
 from real_searches import start, wait_for
+
+from munchray.storage.lease import LeaseOwner
 
 pytestmark = pytest.mark.faults
 
@@ -35,30 +38,29 @@ def jobs(tmp_path):
 
 
 def results(job_file):
-    """What its finished trials say of themselves."""
+    """The results of its finished trials."""
     trials = (job_file.parents[1] / "runs" / job_file.stem / "trials").glob("*/result.json")
     return [json.loads(path.read_text()) for path in trials]
 
 
-def claims_of(process, stages):
-    """The stages that it, or a process that it started, is training."""
+def leases_of(process, stages):
+    """The stages that a process, or one that it started, is training."""
     family = {process.pid, *(child.pid for child in psutil.Process(process.pid).children(recursive=True))}
-    return {path.name for path in stages.glob("*.claim") if owner_of(path) in family}
+    return {path.name for path in stages.glob("*.lease") if owner_of(path) in family}
 
 
-def owner_of(claim):
-    try:
-        return json.loads(claim.read_text())["pid"]
-    except (OSError, ValueError):  # gone meanwhile, or just being written
-        return None
+def owner_of(lease):
+    with contextlib.suppress(OSError):  # released meanwhile
+        owner = LeaseOwner.parse(lease.read_text())
+        return owner and owner.pid
 
 
-def test_no_stage_is_trained_twice_and_the_others_go_on_when_one_is_killed(jobs, tmp_path):
+def test_each_stage_is_trained_once_though_a_search_is_killed(jobs, tmp_path):
     stages = tmp_path / "runs" / "stages"
     first, second = (start(job) for job in jobs)
     wait_for(lambda: results(jobs[0]) and results(jobs[1]), second)  # both have trained, side by side
-    begun = claims_of(first, stages)
-    wait_for(lambda: claims_of(first, stages) - begun, first)
+    begun = leases_of(first, stages)
+    wait_for(lambda: leases_of(first, stages) - begun, first)
     kill_family(first)
     assert second.wait(timeout=300) == 0, (jobs[1].parent / "log.txt").read_text()
     assert len(results(jobs[1])) == 6
@@ -74,4 +76,4 @@ def test_no_stage_is_trained_twice_and_the_others_go_on_when_one_is_killed(jobs,
     for trial in trials:
         by_order.setdefault(tuple(trial["stages"][-1]["auxiliaries"]), []).append(trial["weights_digest"])
     assert [len(set(digests)) for digests in by_order.values()] == [1] * 6
-    assert not list(stages.glob("*.claim"))
+    assert not list(stages.glob("*.lease"))

@@ -1,4 +1,4 @@
-"""The watchdog, in processes of its own: one that hangs, one that gets on, one that is done."""
+"""The watchdog, each in a process of its own."""
 
 import subprocess
 import sys
@@ -19,7 +19,7 @@ def run(tmp_path):
 
 
 @pytest.mark.parametrize("hang", ["time.sleep(50)", "sum(iter(int, 1))"])  # asleep, or holding the interpreter
-def test_who_hangs_ends_with_a_trace_of_where(hang, run, tmp_path):
+def test_a_hung_process_exits_with_a_trace(hang, run, tmp_path):
     done = run(f"with watched({SECOND}, Path('pulse')) as tick:\n    tick()\n    {hang}")
     assert done.returncode == 1
     assert "alive" not in done.stdout
@@ -28,13 +28,13 @@ def test_who_hangs_ends_with_a_trace_of_where(hang, run, tmp_path):
     assert (tmp_path / "pulse").exists()
 
 
-def test_who_gets_on_or_is_done_is_left_alone(run):
-    gets_on = "    for _ in range(3):\n        time.sleep(1.1)\n        tick()"
-    done = run(f"with watched({2 * SECOND}, Path('pulse')) as tick:\n{gets_on}\ntime.sleep(2.5)")
+def test_progress_and_the_end_of_the_block_keep_a_process_alive(run):
+    progress = "    for _ in range(3):\n        time.sleep(1.1)\n        tick()"
+    done = run(f"with watched({2 * SECOND}, Path('pulse')) as tick:\n{progress}\ntime.sleep(2.5)")
     assert done.returncode == 0, done.stderr
     assert done.stdout == "alive\n"
 
 
-def test_a_disk_that_is_away_stops_nobody(run):
+def test_an_unwritable_pulse_file_is_ignored(run):
     done = run(f"with watched({9 * SECOND}, Path('nowhere/pulse')) as tick:\n    tick()")
     assert done.stdout == "alive\n", done.stderr

@@ -11,9 +11,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 from gensim.models import FastText, KeyedVectors
+from gensim.models.fasttext import ft_ngram_hashes
+from hypothesis import given
+from hypothesis import strategies as st
 
 from munchray.errors import InputError
-from munchray.features.words import SubwordVectors, WordVectors, load_word_vectors, read_gensim, train_subwords
+from munchray.features.words import (
+    SubwordVectors,
+    WordVectors,
+    load_word_vectors,
+    ngram_buckets,
+    read_gensim,
+    train_subwords,
+)
 
 TEXT = [["the", "BRCA1", "gene"], ["the", "p53", "gene", "and", "the", "tumour"]] * 30
 UNKNOWN = ["brca2", "genes", "", "x", "é", "tumours😀", "\u200b"]
@@ -121,6 +131,17 @@ def test_vectors_do_not_depend_on_the_hash_seed():
         for seed in ("1", "2")
     }
     assert len(digests) == 1
+
+
+@given(
+    st.text(st.characters(exclude_categories=["Cs"]), max_size=12),
+    st.integers(1, 4),
+    st.integers(1, 7),
+    st.integers(1, 99),
+)
+def test_ngrams_fall_into_the_buckets_that_gensim_gives_them(word, shortest, longest, buckets):
+    expected = ft_ngram_hashes(word, shortest, longest, buckets)
+    assert ngram_buckets(word, shortest, longest, buckets) == expected
 
 
 def test_trained_vectors_cover_unknown_words():

@@ -24,7 +24,7 @@ class ToyFeatures:
                 vectors.setdefault(word, np.random.default_rng(sum(map(ord, word))).normal(size=WIDTH))
         self.arrays = [np.array([vectors[w] for w in words], np.float32) for words in sentences]
 
-    def tokens(self, sentences, positions):
+    def gather(self, sentences, positions):
         rows = [self.arrays[i][t] for i, t in zip(sentences, positions, strict=True)]
         return np.array(rows, np.float16)
 

@@ -16,11 +16,10 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
 
-from munchray.tuning.account import SESSIONS
-
 from benchmarks import bench
 from munchray.files import read_json
 from munchray.settings import load_job
+from munchray.tuning.folder import SESSIONS
 from munchray.tuning.ranking import RankedTrial, Ranking, ranking
 
 JOB = Path(__file__).with_name("versus.yaml")

@@ -1,1 +1,1 @@
-"""The ``munchray`` command: parse, call, explain. (typer)"""
+"""The ``munchray`` command: parses arguments, calls the API, prints. (typer)"""

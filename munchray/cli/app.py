@@ -1,4 +1,4 @@
-"""The command and all it can do, in the order of its help. (typer)"""
+"""The ``munchray`` command and its subcommands, in the order of its help. (typer)"""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from munchray import __version__
 from munchray.cli.corpora import corpora_app
 from munchray.cli.exits import Commands
 from munchray.cli.finalize import finalize, reproduce
+from munchray.cli.init import init
 from munchray.cli.models import evaluate, export, predict, register
 from munchray.cli.search import results, search, stages, sync
 from munchray.cli.train import embed, train
@@ -37,12 +38,12 @@ def munchray(
 ) -> None:
     """Search how a named entity tagger should be trained when many corpora are at hand.
 
-    Begin with: munchray search jobs/quickstart.yaml
+    Begin with: munchray init quickstart && munchray search quickstart.yaml
     """
 
 
 app.add_typer(corpora_app, name="corpora")
-COMMANDS = (embed, train, search, results, sync, stages, finalize, export, register, predict, evaluate, reproduce)
+COMMANDS = (init, embed, train, search, results, sync, stages, finalize, export, register, predict, evaluate, reproduce)
 for command in COMMANDS:
     app.command()(command)
 

@@ -1,4 +1,4 @@
-"""``munchray corpora``: what a job can name, checked or fetched. (typer)"""
+"""``munchray corpora``: list, check and fetch corpora. (typer)"""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def fetch(
     base_url: Annotated[str | None, typer.Option(help="A mirror with the same paths as GitHub's raw files.")] = None,
     quiet: Quiet = False,
 ) -> None:
-    """Download corpora from their public sources, check them and put them in one form.
+    """Download corpora from their public sources, verify their checksums and write them in one format.
 
     Example: munchray corpora fetch ncbi-disease bc5cdr-disease --to data
     """

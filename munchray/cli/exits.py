@@ -1,4 +1,4 @@
-"""From what a command raises to a message and an exit code: 0 done, 1 the work failed, 2 the input was wrong,
+"""Turns exceptions into a message and an exit code: 0 done, 1 the work failed, 2 the input was wrong,
 130 interrupted. (typer)
 """
 
@@ -21,11 +21,11 @@ NO_ROOM_OR_RIGHT = {
     *(errno.EACCES, errno.EPERM, errno.EROFS),
     *(errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG),
 }
-"""What a disk may refuse; any other `OSError` is a defect and keeps its traceback."""
+"""Errors that a disk or its permissions cause; any other `OSError` is a defect and keeps its traceback."""
 
 
 class Commands(TyperGroup):
-    """Turns what commands raise into a message and an exit code; no traceback for what a user can cause."""
+    """Commands whose errors end with a message and an exit code; no traceback for what a user can cause."""
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command."""

@@ -21,7 +21,7 @@ if TYPE_CHECKING:  # the command line starts without torch, optuna and ray
 
 
 class TrainingsProgress(TerminalProgress):
-    """Trainings of several regimes and main corpora."""
+    """Progress of trainings of several regimes and main corpora."""
 
     def describe(self, settings: TrialSettings) -> str:
         """The main corpus, the regime, and the rest."""
@@ -29,7 +29,7 @@ class TrainingsProgress(TerminalProgress):
 
 
 def show_report(report: FinalReport) -> None:
-    """What a finalize found."""
+    """Print the report of a finalize."""
     columns = ("setting", "lr", "batch", "searched dev", "re-run dev", "gap", "test", "best", "updates", "order")
     title = f"{report.main}: dev after training on train, test after train and dev; {len(report.seeds)} fresh seeds"
     terminal.table(title, columns, [_line(finalist) for finalist in report.finalists])
@@ -53,7 +53,7 @@ def show_report(report: FinalReport) -> None:
 
 
 def show_table(table: Table) -> None:
-    """A table of the paper beside ours, with what is missing."""
+    """Print a table of the paper beside our results, with the missing trainings."""
     terminal.table(table.title, table.columns, table.rows, numeric_from=2)
     for line in table.notes:
         console.out.print(Text(line))
@@ -62,7 +62,7 @@ def show_table(table: Table) -> None:
 
 
 def show_plan(listing: Listing) -> None:
-    """Every training of a plan and what they cost."""
+    """Print every training of a plan, and their cost."""
     rows = []
     for number, planned in enumerate(listing.planned, start=1):
         settings = planned.training.settings
@@ -87,7 +87,7 @@ def show_plan(listing: Listing) -> None:
 
 
 def cost_text(listing: Listing) -> str:
-    """What a plan costs, in lines."""
+    """The cost of a plan, in lines."""
     return "\n".join(_cost_lines(listing))
 
 
@@ -103,7 +103,7 @@ def _cost_lines(listing: Listing) -> Iterator[str]:
 
 
 def estimate(value: IntervalEstimate, form: str) -> str:
-    """``+0.31 (-0.80 to +1.42)``."""
+    """A value with its interval, such as ``+0.31 (-0.80 to +1.42)``."""
     if value.low is None or value.high is None:
         return f"{value.value:{form}}"
     return f"{value.value:{form}} ({value.low:{form}} to {value.high:{form}})"

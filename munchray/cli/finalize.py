@@ -105,16 +105,17 @@ def reproduce(
 
 
 def _show_table(number: int, plan: PaperPlan, as_json: bool) -> None:
-    """As far as there is anything."""
+    """Print the table as far as its trainings have finished."""
+    from munchray.finalization.trainings import recorded_data
     from munchray.reproduction.paper_results import PaperResults
     from munchray.reproduction.run import campaign, known_results
     from munchray.reproduction.tables import make_table
 
-    known = known_results(plan)
-    if not known.data:
-        console.note(f"Nothing has been trained in {campaign(plan).folder} yet.")
+    folder = campaign(plan).folder
+    if not recorded_data(folder):
+        console.note(f"Nothing has been trained in {folder} yet.")
         return
-    table = make_table(number, PaperResults(plan, known))
+    table = make_table(number, PaperResults(plan, known_results(plan)))
     if as_json:
         print(json.dumps(table.as_json(), indent=2))
     else:

@@ -1,4 +1,4 @@
-"""From the arguments of a command to a job and a progress display."""
+"""The job and the progress display that the arguments of a command ask for."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def load(job_file: Path, overrides: list[str] | None, *, search: bool = True) ->
 
 
 def as_typed(job_file: Path, overrides: list[str] | None) -> str:
-    """The same job for another command line."""
+    """The arguments again, quoted, for the next command to type."""
     return shlex.join([str(job_file), *(word for text in overrides or [] for word in ("--set", text))])
 
 

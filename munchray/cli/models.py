@@ -1,4 +1,4 @@
-"""``munchray export``, ``register``, ``predict`` and ``evaluate``: take a model away and use it. (typer)"""
+"""``munchray export``, ``register``, ``predict`` and ``evaluate``: take a model away and tag with it. (typer)"""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def register(
 
 
 def _origin(run_id: str, uri: str | None, trial: int | None, final: bool) -> Origin:
-    """The search that a run belongs to, and what of it: its trial or training, or the trial that is asked for."""
+    """The search, and the trial or training, that an MLflow run logs."""
     from munchray.tracking.registry import Registry
 
     if uri is None:
@@ -113,7 +113,7 @@ def _origin(run_id: str, uri: str | None, trial: int | None, final: bool) -> Ori
 
 
 def _trained(job: Job, trial: int | None, final: bool, quiet: bool, training: str | None = None) -> TrainedModel:
-    """The model that a command was asked for.
+    """Open the model that the options name.
 
     Args:
         training: one of a finalize, by its folder's name.
@@ -157,8 +157,8 @@ def predict(
     if form not in OUTPUTS:
         raise InputError(Problem("--output", f"'{form}'", f"one of {', '.join(OUTPUTS)}"))
     if isinstance(sys.stdout, TextIOWrapper):
-        sys.stdout.reconfigure(encoding="utf-8")  # as the input, whatever the locale
-    out = sys.stdout  # a spinner puts itself in its place
+        sys.stdout.reconfigure(encoding="utf-8")  # as the input, in any locale
+    out = sys.stdout  # a spinner replaces sys.stdout
     watched = console.err.is_terminal and not console.out.is_terminal  # else the text itself shows how far it is
     with (TerminalProgress() if watched else Progress()).task("tagging") as say:
         for done, piece in enumerate(tag_file(model, file, columns, form), 1):
@@ -180,7 +180,7 @@ def evaluate(
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Score a model on a split by exact spans, with seqeval as the judge.
+    """Score a model on a split by exact spans, computed by seqeval.
 
     Example: munchray evaluate models/ncbi ncbi-disease/test
     """

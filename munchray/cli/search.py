@@ -128,10 +128,10 @@ def stages(
 
     cache = StageCache(load(job_file, overrides).stage_storage, most_bytes=0, warn=console.note)
     cache.storage.check(writable=False)
-    found = cache.listed(verify=verify)
+    found = cache.stages(verify=verify)
     for stage in found:
         if stage.damage:
-            cache.find(stage.key)
+            cache.get(stage.key)
     deleted = {folder.name for folder in cache.prune(prune * 1e9)} if prune is not None else set()
     tables.show_stages(cache.folder, [(stage, stage.key in deleted) for stage in found])
 

@@ -1,4 +1,4 @@
-"""What `munchray search` does with the address of a cluster's dashboard: submit, follow, stop. (typer)"""
+"""Submits a search to a cluster as a Ray Job, follows it, stops it. (typer)"""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def is_dashboard(address: str | None) -> bool:
-    """Whether an address takes jobs, instead of a driver."""
+    """Whether an address is that of a dashboard, which takes jobs."""
     return bool(address) and str(address).startswith(("http://", "https://"))
 
 

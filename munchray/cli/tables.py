@@ -1,4 +1,4 @@
-"""What a person sees when work is done: rankings, counts, stages. (rich)"""
+"""Prints results: rankings, effects, corpora, stages. (rich)"""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from munchray.progress.terminal import TerminalProgress
 
 if TYPE_CHECKING:  # the command line starts without torch, optuna and ray
     from munchray.report.effects import EffectEstimates, OrderEffects
-    from munchray.training.stage_cache import ListedStage
+    from munchray.training.stage_cache import StageInfo
     from munchray.tuning.ranking import Ranking
 
 PAIRS = ("before", "beside")
-"""Questions with too many effects to show those that may be none."""
+"""Kinds of effects that are many, so that only those whose interval excludes 0 are shown."""
 NARROW = ("order", "trial", "lr", "batch", "dev F1", "minutes")
 WIDE = 110
-"""Characters a line from which on the ranking shows more than `NARROW`."""
+"""Characters per line from which the ranking shows all columns."""
 
 
 def show_ranking(ranking: Ranking, main: str) -> None:
-    """The trials of a search, best first."""
+    """Print the trials of a search, best first."""
     columns = ("order", "trial", "lr", "batch", "dev P", "dev R", "dev F1", "epochs", "updates", "minutes")
     rows = [
         (
@@ -57,7 +57,7 @@ def show_ranking(ranking: Ranking, main: str) -> None:
 
 
 def show_reuse(ranking: Ranking) -> None:
-    """How many stages were trained and reused, and what that saved; nothing where no trial could reuse one."""
+    """Print how many stages were trained and reused, if any could be."""
     reuse = ranking.reuse
     stages, updates = reuse.stages_trained + reuse.stages_reused, reuse.updates_trained + reuse.updates_saved
     if any(len(trial.stages) > 1 for trial in ranking.trials) or reuse.stages_reused:
@@ -85,7 +85,7 @@ def show_effects(order_effects: OrderEffects) -> None:
 
 
 def _note(estimates: EffectEstimates, shown: int) -> str:
-    """What an effect means, and what is not in the table."""
+    """What a kind of effect means, and which are left out."""
     if estimates.reason:
         return estimates.reason
     text = estimates.meaning
@@ -95,7 +95,7 @@ def _note(estimates: EffectEstimates, shown: int) -> str:
 
 
 def show_corpora(data_dir: Path | None) -> None:
-    """The corpora that a job can name, and where they are."""
+    """Print the corpora that a job can name, and where they lie."""
     from munchray.corpora.catalogue import data_folder, find_corpus, known_corpora
 
     rows = []
@@ -103,13 +103,13 @@ def show_corpora(data_dir: Path | None) -> None:
         try:
             where = str(find_corpus(name, data_dir).folder or "generated")
         except InputError:
-            where = "not here; munchray corpora fetch brings it"
+            where = "not here: munchray corpora fetch"
         rows.append((name, entity_type, where))
     terminal.table(f"Corpora (real ones in {data_folder(data_dir)})", ("name", "type", "where"), rows, numeric_from=3)
 
 
 def show_counts(data_dir: Path | None) -> None:
-    """What every split holds, beside the paper's Table 1.
+    """Print the counts of every split beside the paper's Table 1.
 
     Raises:
         InputError: a split is not there.
@@ -131,8 +131,8 @@ def show_counts(data_dir: Path | None) -> None:
         raise InputError(*(Problem(f"{row.corpus}/{row.split}", row.verdict) for row in missing))
 
 
-def show_stages(folder: Path, stages: Sequence[tuple[ListedStage, bool]]) -> None:
-    """The stages of a store and whether each was deleted just now, those used last at the end."""
+def show_stages(folder: Path, stages: Sequence[tuple[StageInfo, bool]]) -> None:
+    """Print cached stages, those used last at the end, and whether each was deleted just now."""
     rows = [
         (
             order_text(stage.corpora[1:]) or "(unknown)",

@@ -14,18 +14,18 @@ from munchray.progress import console
 
 
 def problems_found(problems: Sequence[Problem]) -> None:
-    """Every mistake in the input, to stderr."""
+    """Print every problem in the input to stderr."""
     for problem in problems:
         failed(str(problem), "error")
 
 
 def failed(message: str, kind: str = "failed") -> None:
-    """Why there is no result, to stderr."""
+    """Print why there is no result to stderr."""
     console.err.print(Text(f"{kind}: ", style="bold red"), Text(message), sep="")
 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], numeric_from: int = 1) -> None:
-    """A table to stdout, numbers from column ``numeric_from`` on; tab-separated lines when stdout is no terminal."""
+    """Print a table to stdout, numbers from column ``numeric_from`` on; as tab-separated lines if piped."""
     if not console.out.is_terminal:
         for row in (columns, *rows):
             print("\t".join(row))
@@ -39,7 +39,7 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], num
 
 
 def coloured(pieces: Iterable[tuple[str, str]]) -> None:
-    """A line of text with its spans in colour, or in brackets where there are no colours."""
+    """Print a line of text with its spans in colour, or in brackets where there are no colours."""
     shown = Text()
     for text, style in pieces:
         shown.append(text if not style or console.out.is_terminal else f"[{text}]", style)

@@ -10,6 +10,7 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Protocol
 
@@ -26,6 +27,7 @@ TrainingText = Callable[[], Sentences]
 Progress = Callable[[str], None]
 
 SEMANTICS_VERSION = "1"  # part of every fingerprint: increment it when the same files are read differently
+NEED_GENSIM = ("words", "fasttext", "train_subwords")  # kinds of embeddings; Flair needs it for those it downloads
 SEED = 1  # of embeddings trained by `train:`
 
 
@@ -51,6 +53,17 @@ class EmbeddingSource:
 
     fingerprint: str
     open: Callable[[], Embedder]  # cached: later calls return the same embedder
+
+
+def check_installed(spec: EmbeddingSpec, where: str) -> None:
+    """Check that gensim, an extra, is installed if the embedding needs it.
+
+    Raises:
+        InputError: it is not; the message says how to install it.
+    """
+    if spec.kind in NEED_GENSIM and find_spec("gensim") is None:
+        fix = 'Install it: pip install "munchray[gensim]"'
+        raise InputError(Problem(where, f"{spec} needs gensim, which is not installed", fix=fix))
 
 
 def embedding_sources(

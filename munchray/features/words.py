@@ -1,4 +1,7 @@
-"""Word and subword vectors: lookup, loading gensim's files, training fastText. (gensim)"""
+"""Word and subword vectors: lookup, loading gensim's files, training fastText. (gensim)
+
+gensim is an extra: needed to read its files, to train vectors and to save them for Flair, not to look words up.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +19,7 @@ from munchray.errors import InputError, Problem, WorkError
 from munchray.files import read_json, write_json
 
 MIN_NGRAM, MAX_NGRAM = 3, 6  # characters of an n-gram
+FNV_OFFSET, FNV_PRIME = 2_166_136_261, 16_777_619  # of the 32-bit FNV-1a hash of an n-gram in fastText
 BUCKETS = 20_000  # hash buckets of the n-grams of trained subword vectors
 WORD2VEC_SUFFIXES = (".bin", ".txt")  # other files are read as saved by gensim
 
@@ -102,9 +106,7 @@ class SubwordVectors(WordVectors):
         """The vector of a known word, else the mean of its n-grams' rows; zeros if it has none."""
         if word in self.word_to_row:
             return self._row(word)
-        from gensim.models.fasttext import ft_ngram_hashes
-
-        rows = ft_ngram_hashes(word, *self.ngrams, len(self.buckets))
+        rows = ngram_buckets(word, *self.ngrams, len(self.buckets))
         return np.asarray(self.buckets[rows].mean(0)) if len(rows) else self._zeros
 
     def as_gensim(self) -> Any:
@@ -112,13 +114,13 @@ class SubwordVectors(WordVectors):
 
         gensim saves the residual of a word beyond its n-grams, and adds the n-grams when it loads.
         """
-        from gensim.models.fasttext import FastTextKeyedVectors, ft_ngram_hashes
+        from gensim.models.fasttext import FastTextKeyedVectors
 
         keyed = FastTextKeyedVectors(self.width, *self.ngrams, len(self.buckets))
         keyed.index_to_key = sorted(self.word_to_row, key=self.word_to_row.__getitem__)
         keyed.key_to_index = dict(self.word_to_row)
         keyed.vectors, keyed.vectors_ngrams = self.vectors, self.buckets
-        rows = [ft_ngram_hashes(word, *self.ngrams, len(self.buckets)) for word in keyed.index_to_key]
+        rows = [ngram_buckets(word, *self.ngrams, len(self.buckets)) for word in keyed.index_to_key]
         residuals = [v * (len(r) + 1) - self.buckets[r].sum(0) for v, r in zip(self.vectors, rows, strict=True)]
         keyed.vectors_vocab = np.array(residuals, np.float32)
         return keyed
@@ -128,6 +130,22 @@ class SubwordVectors(WordVectors):
 
     def _description(self) -> dict[str, Any]:
         return {**super()._description(), "ngrams": list(self.ngrams)}
+
+
+def ngram_buckets(word: str, shortest: int, longest: int, buckets: int) -> list[int]:
+    """The bucket of each character n-gram of ``<word>``, as fastText and gensim hash them, in their order."""
+    letters = [letter.encode() for letter in f"<{word}>"]
+    found = []
+    for start in range(len(letters)):
+        state = FNV_OFFSET
+        for size, letter in enumerate(letters[start : start + longest], start=1):
+            for byte in letter:
+                signed = byte if byte < 128 else byte | 0xFFFFFF00  # fastText hashes signed bytes
+                state = (state ^ signed) * FNV_PRIME & 0xFFFFFFFF
+            at_an_end = start == 0 or start + size == len(letters)
+            if size >= shortest and not (size == 1 and at_an_end):
+                found.append(state % buckets)
+    return found
 
 
 def load_word_vectors(folder: Path) -> WordVectors:

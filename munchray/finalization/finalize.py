@@ -1,4 +1,4 @@
-"""What `munchray finalize` trains: the best settings of a search and baselines, again and with fresh seeds.
+"""The trainings of a finalize: the best settings of a search, and baselines, with fresh seeds.
 
 Every setting is trained twice with each fresh seed: on train, to see what its dev score was worth (the best of many is
 partly the luckiest), and on train+dev, to be scored on test once. What is chosen is chosen on the former.
@@ -21,7 +21,7 @@ from munchray.tagging.scoring import total
 from munchray.training.final_evaluation import read_test, scored_on
 from munchray.training.inputs import open_embedders
 from munchray.tuning.folder import search_folder, search_storage, trial_folder
-from munchray.tuning.lock import look_at
+from munchray.tuning.lock import sync_for_reading
 from munchray.tuning.ranking import ranking
 
 CHOICE = "final.json"
@@ -34,7 +34,7 @@ RULE = (
 
 @dataclass(frozen=True)
 class Contender:
-    """A setting to be finalized.
+    """A setting to be trained again.
 
     Args:
         job: whose data it trains on.
@@ -72,27 +72,27 @@ class FinalPlan:
                 yield from self.retrained(contender, chosen)
 
     def all(self) -> tuple[Contender, ...]:
-        """Those of the search, then the baselines."""
+        """The contenders of the search, then the baselines."""
         return self.contenders + self.baselines
 
     def reruns(self, contender: Contender, settings: TrialSettings) -> list[Training]:
-        """A setting on train alone, once a fresh seed."""
+        """The trainings of a setting on train alone, one for each fresh seed."""
         return [Training(contender.job, settings.model_copy(update={"seed": seed})) for seed in self.seeds]
 
     def retrained(self, contender: Contender, settings: TrialSettings) -> list[Training]:
-        """A setting on train and dev, once a fresh seed."""
+        """The trainings of a setting on train and dev, one for each fresh seed."""
         both = settings.model_copy(update={"trained_on": "train+dev"})
         seeded = [both.model_copy(update={"seed": seed}) for seed in self.seeds]
         return [Training(contender.job, each, (each.main,)) for each in seeded]
 
     def rerun_score(self, contender: Contender, settings: TrialSettings, scores: Scores) -> float | None:
-        """Mean dev F1 of the re-runs; None until all are there."""
+        """Mean dev F1 of the re-runs; None until all have finished."""
         found = [scores.dev_score(training) for training in self.reruns(contender, settings)]
         known = [score for score in found if score is not None]
         return fmean(known) if len(known) == len(found) else None
 
     def chosen(self, contender: Contender, scores: Scores) -> TrialSettings | None:
-        """The candidate that dev prefers, the first of equals; None until that is known."""
+        """The candidate with the highest mean dev F1, the first of equals; None until all have finished."""
         if len(contender.candidates) == 1:
             return contender.candidates[0]
         found = [self.rerun_score(contender, candidate, scores) for candidate in contender.candidates]
@@ -101,13 +101,13 @@ class FinalPlan:
         return max(zip(contender.candidates, found, strict=True), key=lambda pair: pair[1] or 0.0)[0]
 
     def by_rerun(self, scores: Scores) -> list[Contender]:
-        """The contenders of the search by mean dev F1 of their re-runs; equals as the search ranked them."""
+        """The contenders of the search by mean dev F1 of their re-runs, best first; ties in the order of the search."""
         found = [(self.rerun_score(c, c.candidates[0], scores) or 0.0, c) for c in self.contenders]
         return [contender for _, contender in sorted(found, key=lambda pair: -pair[0])]
 
 
 def make_plan(job: Job, top: int, seeds: int, baselines: Sequence[str]) -> FinalPlan:
-    """The plan for the best ``top`` settings of a job's search.
+    """Plan the trainings for the best ``top`` settings of a job's search.
 
     Raises:
         InputError: nothing has finished, or less than ``top``; a baseline that is none, or that this job cannot have.
@@ -154,12 +154,12 @@ def write_choice(job: Job, plan: FinalPlan, store: ResultStore) -> None:
 
 
 def final_model(job: Job) -> Path:
-    """The folder of the final training: its ``model/`` is the one to export, ``test.json`` what it scored.
+    """The folder of the final training: its ``model/`` is to be exported, ``test.json`` has its test score.
 
     Raises:
         InputError: the search has not been finalized.
     """
-    look_at(search_storage(job))
+    sync_for_reading(search_storage(job))
     folder = final_folder(job)
     try:
         return folder / "trainings" / str(read_json(folder / CHOICE)["training"])
@@ -169,7 +169,7 @@ def final_model(job: Job) -> Path:
 
 
 def final(job: Job, progress: Callable[[str], None] = lambda line: None) -> TrainedModel:
-    """The final model, with what it scored on test.
+    """Open the final model, with its test score.
 
     Raises:
         InputError: the search has not been finalized; an embedding is missing.
@@ -179,12 +179,12 @@ def final(job: Job, progress: Callable[[str], None] = lambda line: None) -> Trai
 
 
 def trained_in(job: Job, training: str, progress: Callable[[str], None] = lambda line: None) -> TrainedModel:
-    """The model of any training of a finalize, by its folder's name, with what it scored on test, if it did.
+    """Open the model of any training of a finalize by the name of its folder, with its test score if it has one.
 
     Raises:
         InputError: there is no such training here; an embedding is missing.
     """
-    look_at(search_storage(job))
+    sync_for_reading(search_storage(job))
     folder = final_folder(job) / "trainings" / training
     if not (folder / "result.json").exists():
         raise InputError(Problem(str(folder), "no finished training", "the storage in which the search was finalized"))
@@ -202,7 +202,7 @@ def _trained(
 
 
 def multi_name(job: Job) -> str:
-    """The name under which a job's data is known when all corpora are scored."""
+    """The name of a job's data when all corpora are scored."""
     return f"{job.name}.multi_task"
 
 
@@ -227,7 +227,7 @@ def _baseline_problems(job: Job, baselines: Sequence[str]) -> Iterator[Problem]:
 
 
 def _baseline(job: Job, regime: str, best: TrialSettings) -> Contender:
-    """With the learning rate, batch size and all else of the search's best trial, and as many updates."""
+    """A baseline with the learning rate, batch size and other settings of the best trial, and as many updates."""
     orders: Mapping[str, tuple[tuple[str, ...], ...]] = {
         "single_task": ((),),
         "single_aux": tuple((name,) for name in job.auxiliaries),

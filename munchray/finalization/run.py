@@ -22,7 +22,7 @@ from munchray.training.data import DataSpec
 from munchray.training.events import TrialListener
 from munchray.training.inputs import Inputs, Texts, prepare, read_inputs
 from munchray.tuning.folder import check_same_data, check_same_job, search_folder, search_id, search_storage
-from munchray.tuning.lock import FolderLock, look_at
+from munchray.tuning.lock import FolderLock, sync_for_reading
 from munchray.tuning.register import register_winner
 
 FINAL = "munchray.final"
@@ -103,7 +103,7 @@ def finalize(
         Interrupted: the user stopped it.
         WorkError: a training failed; as `train_all`.
     """
-    look_at(search_storage(job))
+    sync_for_reading(search_storage(job))
     check_same_job(job, search_folder(job))
     if baselines is None:
         baselines = [] if job.regime == "single_task" else ["single_task"]

@@ -3,6 +3,7 @@
     trainings/SIGNATURE/   a folder like a trial's, named by settings and data; test.json where test was scored
     tune/                  Ray Tune's own files
     data.json              fingerprints of what is trained on
+    search.lease           the process that runs them
 
 A training that is finished is never repeated, whichever plan asks for it.
 """
@@ -49,8 +50,8 @@ class Scores(Protocol):
 
 
 Plan = Callable[[Scores], Iterator[Training]]
-"""Every training that can be named with what is known, in the order in which to train them; as many in the end whatever
-the scores."""
+"""Yields every training that the known scores determine, in the order in which to train them; the total number does not
+depend on the scores."""
 
 
 def fresh_seeds(seed: int, count: int) -> tuple[int, ...]:

@@ -30,6 +30,13 @@ UNKNOWN = "#e8e8e8"  # a prefix without a score: only Stack scores prefixes
 INCHES_PER_LEAF, INCHES_PER_LEVEL = 0.28, 1.9
 
 
+class NotebookFigure(Figure):
+    """A figure that a notebook shows also where matplotlib's own integration is off."""
+
+    def _repr_png_(self) -> bytes:
+        return to_png(self)
+
+
 def draw_all(trials: Sequence[RankedTrial]) -> dict[str, Figure]:
     """Draw the figures for which there is data; ``trials`` are best first.
 
@@ -75,7 +82,7 @@ def heat_map(trials: Sequence[RankedTrial]) -> Figure:
     """Heat map of the mean dev F1, and the number, of the trials with an auxiliary at a position."""
     names = sorted({name for trial in trials for name in trial.order})
     means, counts = _mean_by_position(trials, names)
-    figure = Figure(figsize=(2.2 + 0.8 * means.shape[1], 1.2 + 0.45 * len(names)))
+    figure = NotebookFigure(figsize=(2.2 + 0.8 * means.shape[1], 1.2 + 0.45 * len(names)))
     axes = figure.subplots()
     image = axes.imshow(means, cmap=COLOUR_MAP, aspect="auto")
     bright = np.nanquantile(means, (0, 1)) @ (0.4, 0.6)
@@ -96,7 +103,7 @@ def path_view(trials: Sequence[RankedTrial]) -> Figure:
     positions = tree.positions()
     leaves = 1 + max(height for _, height in positions.values())
     levels = 1 + max(depth for depth, _ in positions.values())
-    figure = Figure(figsize=(1 + INCHES_PER_LEVEL * levels, 1 + INCHES_PER_LEAF * leaves))
+    figure = NotebookFigure(figsize=(1 + INCHES_PER_LEVEL * levels, 1 + INCHES_PER_LEAF * leaves))
     axes = figure.subplots()
     _draw_edges(axes, tree, positions)
     known = [order for order in positions if order in tree.scores]
@@ -129,7 +136,7 @@ def progress(trials: Sequence[RankedTrial]) -> Figure:
     ended = sorted(trials, key=lambda trial: (trial.ended, trial.number))
     scores = np.array([trial.dev_f1 for trial in ended])
     updates = np.cumsum([trial.updates - trial.updates_saved for trial in ended])
-    figure = Figure(figsize=(6.4, 3.6))
+    figure = NotebookFigure(figsize=(6.4, 3.6))
     axes = figure.subplots()
     axes.plot(updates, scores, "o", color=GREY, label="each trial")
     axes.step(updates, np.maximum.accumulate(scores), where="post", color=BEST, label="best so far")
@@ -140,7 +147,7 @@ def progress(trials: Sequence[RankedTrial]) -> Figure:
 
 def learning_curves(curves: Mapping[str, Sequence[tuple[int, float]]]) -> Figure:
     """Dev F1 over updates of some trials; each curve is (updates, dev F1) per epoch, by label."""
-    figure = Figure(figsize=(6.4, 3.6))
+    figure = NotebookFigure(figsize=(6.4, 3.6))
     axes = figure.subplots()
     for (label, curve), style in zip(curves.items(), cycle(["-", "--", ":", "-."]), strict=False):
         axes.plot([updates for updates, _ in curve], [dev_f1 for _, dev_f1 in curve], style, label=label)

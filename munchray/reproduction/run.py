@@ -13,7 +13,7 @@ from munchray.reproduction.plan import make_plan as plan_of
 from munchray.reproduction.scales import SCALES, scale_file
 from munchray.settings import Job
 from munchray.tuning.folder import search_folder, search_storage
-from munchray.tuning.lock import look_at
+from munchray.tuning.lock import sync_for_reading
 
 
 def make_plan(table: int, load: Callable[[Path], Job], scale: str, mains: Sequence[str], seeds: int) -> PaperPlan:
@@ -31,7 +31,7 @@ def make_plan(table: int, load: Callable[[Path], Job], scale: str, mains: Sequen
     if table not in TABLES:
         raise InputError(Problem("TABLE", f"{table}", "1, 2, 3, 4 or 6"))
     job = load(scale_file(scale))
-    look_at(search_storage(job))
+    sync_for_reading(search_storage(job))
     return plan_of(job, SCALES[scale], mains, [table], seeds)
 
 

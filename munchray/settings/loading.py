@@ -15,6 +15,8 @@ from munchray.settings.validation_errors import validate
 from munchray.settings.yaml_source import KeyPath, YamlDocument, load_yaml, read_value, shown_path
 
 FOLDERS = ("storage", "data_dir", "features")
+PACKAGE = Path(__file__).parents[1]
+JOB_KEY = re.compile(rb"^(main|regime|search_space) *:", re.MULTILINE)
 VARIABLE = re.compile(r"\$(?:\w+|\{[^}]*\})")
 
 
@@ -81,14 +83,32 @@ def _include_space(document: YamlDocument, job_path: Path) -> None:
 def _find_space(name: str, job_path: Path, where: str) -> Path:
     if name.endswith((".yaml", ".yml")) or "/" in name:
         return Path(name).expanduser()
-    folders = [Path("search_spaces"), job_path.resolve().parent.parent / "search_spaces"]
+    folders = _space_folders(job_path)
     for folder in folders:
-        if (found := folder / f"{name}.yaml").is_file():
+        if _is_space(found := folder / f"{name}.yaml"):
             return found
-    known = {path.stem for folder in folders for path in folder.glob("*.yaml")}
-    looked = " and ".join(dict.fromkeys(shown_path(folder.absolute()) for folder in folders))
-    fix = nearest(name, known) or f"There is no YAML file in {looked}"
-    raise InputError(Problem(where, f"no search space '{name}'", f"a file {name}.yaml in {looked}", fix))
+    known = {path.stem for folder in folders for path in folder.glob("*.yaml") if _is_space(path)}
+    *most, last = dict.fromkeys(f"{shown_path(folder.absolute())}/" for folder in folders)
+    expected = f"a file {name}.yaml in {', '.join(most)} or {last}"
+    raise InputError(Problem(where, f"no search space '{name}'", expected, nearest(name, known)))
+
+
+def _space_folders(job_path: Path) -> list[Path]:
+    """Where a named search space may be, first match first: beside the job file, in the current folder, packaged."""
+    beside, here = job_path.resolve().parent, Path()
+    near = [beside / "search_spaces", beside.parent / "search_spaces", beside, here / "search_spaces", here]
+    return [*near, packaged("search_spaces")]
+
+
+def _is_space(path: Path) -> bool:
+    """A YAML file that is no job: beside a job, another may have the name of a packaged search space."""
+    return path.is_file() and not JOB_KEY.search(path.read_bytes())
+
+
+def packaged(folder: str) -> Path:
+    """The ``jobs`` or ``search_spaces`` that come with munchray."""
+    inside = PACKAGE / folder
+    return inside if inside.is_dir() else PACKAGE.parent / folder  # a checkout has them beside the package
 
 
 def _resolve_paths(document: YamlDocument) -> Iterator[Problem]:

@@ -1,1 +1,1 @@
-"""Where searches are kept: a folder, or a bucket of which every machine has a copy."""
+"""Storage of searches: a folder on disk or in a bucket, leases on it, and working folders."""

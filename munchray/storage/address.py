@@ -1,4 +1,4 @@
-"""What stands in ``storage:`` when it is no folder: ``s3://bucket/path?endpoint_override=...&region=...``."""
+"""Addresses of buckets in ``storage:``: ``s3://bucket/path?endpoint_override=...&region=...``."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ from urllib.parse import parse_qsl, urlsplit
 
 SCHEME = "s3://"
 OPTIONS = ("endpoint_override", "region", "scheme")
-"""Of those that pyarrow reads from such an address, the ones that say where the server is."""
+"""The options after the ``?`` that say where the server is; pyarrow knows more."""
 FORM = "a folder, or s3://bucket/path"
 KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
-"""Environment variables: the only place of keys."""
+"""Environment variables: keys come from nowhere else."""
 PACKED = ".tar"
-"""Ends the name of an object that is a whole folder."""
+"""Suffix of an object that holds a whole folder."""
 
 
 @dataclass(frozen=True)
 class Address:
-    """A place in a bucket.
+    """A path in a bucket.
 
     Args:
         path: without a slash at its ends; may be empty.
-        query: as it was written; `options` are what it says.
+        query: as written; `options` holds what it says.
     """
 
     bucket: str
@@ -30,12 +30,12 @@ class Address:
 
     @property
     def options(self) -> dict[str, str]:
-        """Where the server is."""
+        """The query, parsed."""
         return dict(parse_qsl(self.query))
 
     @property
     def server(self) -> str:
-        """For people."""
+        """The server's name in messages."""
         return self.options.get("endpoint_override", "Amazon S3")
 
     def __truediv__(self, name: str) -> Address:
@@ -46,21 +46,21 @@ class Address:
 
 
 def is_address(text: str) -> bool:
-    """Whether it means something else than a folder."""
+    """Whether a text is an address, not a folder."""
     return "://" in text
 
 
 def parse(text: str) -> Address:
-    """Read an address.
+    """Parse an address.
 
     Raises:
-        ValueError: what is wrong with it, without what may be secret in it.
+        ValueError: what is wrong with it, without repeating what may be secret.
     """
     parts = urlsplit(text)
     if f"{parts.scheme}://" != SCHEME:
         raise ValueError(f"is of the kind {parts.scheme}://")
     if "@" in parts.netloc or ":" in parts.netloc:
-        raise ValueError("has a key in it, and it is written down in many places")
+        raise ValueError("has a key in it, and addresses are written down in many files")
     if not parts.netloc:
         raise ValueError("names no bucket")
     unknown = sorted({name for name, _ in parse_qsl(parts.query, keep_blank_values=True)} - set(OPTIONS))

@@ -1,4 +1,4 @@
-"""An S3 bucket: objects put, fetched, listed, removed, and waited for while it does not answer. (pyarrow)"""
+"""Objects of an S3 bucket: put, fetched, listed, removed, with retries while the server does not answer. (pyarrow)"""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import os
 import re
 import shutil
 import tarfile
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -18,11 +17,9 @@ from pyarrow import fs
 
 from munchray.errors import HaltError, InputError, Problem
 from munchray.files import written_aside
+from munchray.retry import PATIENCE_S, retry
 from munchray.storage.address import KEYS, PACKED, Address
 
-PATIENCE = 600.0
-"""Seconds for which a bucket that answered once may be away."""
-LONGEST_PAUSE = 15.0  # seconds between two attempts
 CONNECT_SECONDS = 5.0
 BLOCK = 1 << 20
 
@@ -45,21 +42,21 @@ class Object:
 
 
 class Bucket:
-    """The bucket of an address; keys are names below it. Whatever is put is whole or absent, as S3 has it.
+    """The bucket of an address; keys are names below it. An object is whole or absent, as S3 has it.
 
-    Every operation but `check` is tried again for `PATIENCE`, and then raises `HaltError`.
+    Every operation but `check` is retried for `retry.PATIENCE_S`, and then raises `HaltError`.
     """
 
     def __init__(self, address: Address) -> None:
         self._address = address
         options: dict[str, Any] = {"connect_timeout": CONNECT_SECONDS, "allow_delayed_open": True, **address.options}
         if KEYS[0] in os.environ or "endpoint_override" in options:
-            # Nobody else will give a key: without this, pyarrow asks Amazon's own network for one and waits.
+            # Without this, pyarrow asks Amazon's own network for a key and waits.
             os.environ.setdefault("AWS_EC2_METADATA_DISABLED", "true")
         self._files = fs.S3FileSystem(**options)
 
     def check(self, path: str, *, writable: bool) -> None:
-        """See that the bucket answers and takes what it is given at a path; does not wait.
+        """Check that the bucket answers and takes objects at a path, without retries.
 
         Raises:
             InputError: it does not.
@@ -77,7 +74,7 @@ class Bucket:
             raise InputError(self._refused(where, str(error))) from error
 
     def put(self, key: str, source: Path) -> None:
-        """A file."""
+        """Upload a file."""
 
         def upload() -> None:
             with source.open("rb") as file, self._files.open_output_stream(self._path(key)) as stream:
@@ -86,7 +83,7 @@ class Bucket:
         self._patiently(upload)
 
     def put_folder(self, key: str, source: Path) -> None:
-        """A folder as one object, its small files first."""
+        """Upload a folder as one object, its small files first."""
 
         def upload() -> None:
             with (
@@ -99,11 +96,11 @@ class Bucket:
         self._patiently(upload)
 
     def put_text(self, key: str, text: str) -> None:
-        """A small object."""
+        """Write a small object."""
         self._patiently(lambda: self._put_text(self._path(key), text))
 
     def text(self, key: str) -> str | None:
-        """A small object; None if it is not there."""
+        """Read a small object; None if there is none."""
 
         def download() -> str:
             with self._files.open_input_stream(self._path(key)) as stream:
@@ -112,7 +109,7 @@ class Bucket:
         return self._patiently(_or_none(download))
 
     def fetch(self, key: str, target: Path) -> bool:
-        """Write an object to a file; whether it is there."""
+        """Download an object to a file; False if there is none."""
 
         def download() -> bool:
             with (
@@ -126,7 +123,7 @@ class Bucket:
         return bool(self._patiently(_or_none(download)))
 
     def fetch_folder(self, key: str, target: Path) -> bool:
-        """Write what `put_folder` put, in the place of an older one; whether it is there and whole."""
+        """Download what `put_folder` uploaded, replacing an older folder; False if it is absent or cut off."""
 
         def download() -> bool:
             with (
@@ -140,11 +137,11 @@ class Bucket:
 
         try:
             return bool(self._patiently(_or_none(download)))
-        except tarfile.TarError:  # whoever wrote it failed in the middle
+        except tarfile.TarError:  # its writer failed halfway
             return False
 
     def file_in_folder(self, key: str, name: str) -> bytes | None:
-        """One file of a folder, reading no further; None if it is not there."""
+        """Read one file of a folder, and the object no further; None if there is none."""
 
         def download() -> bytes | None:
             with (
@@ -161,20 +158,20 @@ class Bucket:
             return None
 
     def has(self, key: str) -> bool:
-        """Whether there is such a file or folder."""
+        """Whether there is a file or folder of that name."""
         paths = [self._path(key), self._path(key + PACKED)]
         return any(info.is_file for info in self._patiently(lambda: self._files.get_file_info(paths)))
 
-    def objects(self, above: str) -> list[Object]:
-        """All objects whose key begins with ``above/``, by key."""
-        chosen = fs.FileSelector(self._path(above), recursive=True, allow_not_found=True)
+    def objects(self, prefix: str) -> list[Object]:
+        """All objects whose key begins with ``prefix/``, by key."""
+        chosen = fs.FileSelector(self._path(prefix), recursive=True, allow_not_found=True)
         found = self._patiently(lambda: self._files.get_file_info(chosen))
-        prefix = len(self._address.bucket) + 1
-        listed = [Object(each.path[prefix:], each.size, each.mtime_ns / 1e9) for each in found if each.is_file]
+        key = len(self._address.bucket) + 1
+        listed = [Object(each.path[key:], each.size, each.mtime_ns / 1e9) for each in found if each.is_file]
         return sorted(listed, key=lambda each: each.key)
 
     def remove(self, key: str) -> None:
-        """Take a file or folder away, if it is there."""
+        """Delete a file or folder, if there is one."""
         for path in (self._path(key), self._path(key + PACKED)):
             self._patiently(_or_none(partial(self._files.delete_file, path)))
 
@@ -186,34 +183,35 @@ class Bucket:
         return f"{self._address.bucket}/{key}".rstrip("/")
 
     def _patiently(self, act: Callable[[], T]) -> T:
-        """Until it works: what is wrong for good has been told by `check`."""
-        end, pause = time.monotonic() + PATIENCE, 0.5
-        while True:
-            try:
-                return act()
-            except OSError as error:
-                if error.errno is not None:  # of this machine's own disk, or there is no such object
-                    raise
-                if time.monotonic() > end:
-                    away = f"{self._address} has not answered for {PATIENCE / 60:.0f} minutes ({_code(str(error))})"
-                    raise HaltError(f"{away}; the same command goes on when it does") from error
-            time.sleep(pause)
-            pause = min(2 * pause, LONGEST_PAUSE)
+        """Call until it succeeds: `check` has reported what is wrong for good."""
+        return retry(act, away(self._address))
 
     def _refused(self, where: str, said: str) -> Problem:
         if "NETWORK" in said or "curlCode" in said:
             found, fix = f"{self._address.server} does not answer", "Start it, or correct endpoint_override"
         elif not all(os.environ.get(name) for name in KEYS):
-            found = f"{self._address.server} lets nobody in without keys"
+            found = f"{self._address.server} refuses access without keys"
             fix = f"Set {KEYS[0]} and {KEYS[1]} in the environment, on every node"
         else:
-            found = f"{self._address.server} does not let us in"
+            found = f"{self._address.server} refuses access"
             fix = f"Correct {KEYS[0]} and {KEYS[1]}, or give that key the right to read, write and list the bucket"
         return Problem(where, f"{found} ({_code(said)})", fix=fix)
 
 
+def away(address: Address) -> Callable[[OSError], HaltError | None]:
+    """What to end with when the server of an address has not answered for long; None for errors of other origin."""
+
+    def explain(error: OSError) -> HaltError | None:
+        if error.errno is not None:  # of this machine's own disk, or there is no such object
+            return None
+        silent = f"{address} has not answered for {PATIENCE_S / 60:.0f} minutes ({_code(str(error))})"
+        return HaltError(f"{silent}; run the same command to resume when it does")
+
+    return explain
+
+
 def _or_none(act: Callable[[], T]) -> Callable[[], T | None]:
-    """The same, None where there is no such object."""
+    """The same call, with None where there is no such object."""
 
     def tried() -> T | None:
         try:
@@ -225,6 +223,6 @@ def _or_none(act: Callable[[], T]) -> Callable[[], T | None]:
 
 
 def _code(said: str) -> str:
-    """What the server calls its refusal, or all that pyarrow says."""
+    """The server's name for its refusal, or the first line of the message."""
     named = re.search(r"AWS Error (\w+)", said)
     return named[1] if named else said.strip().splitlines()[0]

@@ -1,9 +1,9 @@
-"""A folder that all processes of a search see: on a disk that they share, or through a bucket.
+"""A folder that all processes of a search see: on a disk that they share, or in a bucket.
 
-For a folder on disk there is nothing to do. For a place in a bucket every machine has a copy on its own disk, in which
-all code reads and writes plain files, and what must be seen elsewhere is kept and brought by name:
+A folder on disk needs nothing else. Of one in a bucket every machine has a copy on its own disk, in which all code
+reads and writes plain files, and what other machines must see is uploaded and downloaded by name:
 
-    a file                       an object of the same name
+    a file                                                              an object of the same name
     a folder that is written as a whole (a model, a stage, features)    one object, NAME.tar
 """
 
@@ -16,19 +16,20 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
+from uuid import uuid4
 
 from filelock import FileLock
 
 from munchray.files import digest
 from munchray.storage import address
 from munchray.storage.address import PACKED, Address
+from munchray.storage.lease import DiskLeaseStore, Lease
 
 if TYPE_CHECKING:
     from munchray.storage.bucket import Bucket, Object
-    from munchray.storage.lease import Lease
 
 AT_ONCE = 8
-"""Files fetched side by side: most are small, and each waits for an answer."""
+"""Files downloaded concurrently: most are small, and each waits for an answer."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class StoragePath:
 
     @classmethod
     def at(cls, where: str | Path) -> StoragePath:
-        """The place of a path or an address.
+        """From a path or an address.
 
         Raises:
             ValueError: it looks like an address and is none.
@@ -58,7 +59,7 @@ class StoragePath:
 
     @property
     def folder(self) -> Path:
-        """Where its files lie on this machine."""
+        """This machine's folder of its files."""
         if not self.remote:
             return Path(self.text)
         there = self._address
@@ -71,27 +72,31 @@ class StoragePath:
         return self.text
 
     def within(self, path: Path) -> StoragePath:
-        """The place of a folder in this one, by its path on this machine."""
+        """The storage path of a folder below this one, by its path on this machine."""
         return self / path.relative_to(self.folder).as_posix() if self.remote else StoragePath(str(path))
 
     def check(self, *, writable: bool) -> None:
-        """See that a bucket answers, and takes what it is given.
+        """Check that a bucket answers and, if it is to be written, takes objects and honours conditional writes.
 
         Raises:
             InputError: it does not.
         """
         if self.remote:
             self._bucket.check(self._address.path, writable=writable)
+        if self.remote and writable:
+            from munchray.storage.bucket_lease import check_conditional_writes
+
+            check_conditional_writes(self._address / f".probe-{uuid4().hex[:8]}")
 
     def upload(self, name: str, source: Path | None = None) -> None:
-        """Have others see a file or folder as it is now; ``source`` if it lies elsewhere on this machine."""
+        """Upload a file or folder as it is now; ``source`` if it lies elsewhere on this machine."""
         if self.remote:
             path = source or self.folder / name
             put = self._bucket.put_folder if path.is_dir() else self._bucket.put
             put(self._key(name), path)
 
     def download(self, name: str) -> None:
-        """Have a folder that was kept on this machine, if there is one; once, however many processes ask for it."""
+        """Download a folder into the local copy unless it is there; concurrent callers download once."""
         target = self.folder / name
         if not self.remote or target.exists():
             return
@@ -101,7 +106,7 @@ class StoragePath:
                 self._bucket.fetch_folder(self._key(name), target)
 
     def sync(self) -> bool:
-        """Have all files of it on this machine as they were kept last, but not the folders; whether there are any."""
+        """Download the files, but not the folders, that changed since the last download; whether there are any."""
         if not self.remote:
             return self.folder.exists()
         found = [each for each in self.objects() if not each.key.endswith(PACKED)]
@@ -110,14 +115,14 @@ class StoragePath:
         return bool(found)
 
     def copy_to(self, folder: Path) -> None:
-        """Write all that a bucket has of it, its folders as well, into a folder of this machine."""
+        """Download everything, folders as well, into another folder of this machine."""
         for each in self.objects():
             name = each.key.removesuffix(PACKED)
             fetch = self._bucket.fetch if name == each.key else self._bucket.fetch_folder
             fetch(self._key(name), folder / name)
 
     def mark(self, name: str) -> None:
-        """Have others see an empty file.
+        """Write an empty file that other machines see.
 
         Raises:
             OSError: the folder cannot be written.
@@ -128,36 +133,38 @@ class StoragePath:
             (self.folder / name).touch()
 
     def read(self, name: str) -> str | None:
-        """The text of a file as others see it; None if there is none."""
+        """Read a file as other machines see it; None if there is none."""
         if self.remote:
             return self._bucket.text(self._key(name))
         path = self.folder / name
         return path.read_text(encoding="utf-8") if path.exists() else None
 
     def has(self, name: str) -> bool:
-        """Whether others see a file or folder."""
+        """Whether other machines see a file or folder."""
         return self._bucket.has(self._key(name)) if self.remote else (self.folder / name).exists()
 
     def delete_remote(self, name: str) -> None:
-        """Take a file or folder out of the bucket; what is on this machine stays."""
+        """Delete a file or folder from the bucket; the copy on this machine stays."""
         if self.remote:
             self._bucket.remove(self._key(name))
 
     def objects(self) -> list[Object]:
-        """What a bucket has of it, by key below the place; claims and the like are left out."""
+        """The bucket's objects below this path, by key below it; hidden ones, such as leases, are left out."""
         begin = len(self._address.path) + 1 if self._address.path else 0
         found = [replace(each, key=each.key[begin:]) for each in self._bucket.objects(self._address.path)]
         return [each for each in found if not any(part.startswith(".") for part in each.key.split("/"))]
 
     def file_of(self, folder: str, name: str) -> bytes | None:
-        """A file of a folder that a bucket keeps, without fetching the others."""
+        """Read a file of a folder in a bucket, without downloading the others."""
         return self._bucket.file_in_folder(self._key(folder), name)
 
-    def claim(self, name: str) -> Lease:
-        """A right among all processes that see this bucket."""
-        from munchray.storage.lease import Lease
+    def lease(self, name: str) -> Lease:
+        """The right to what is named, among all processes that see this path: ``NAME.lease``, hidden in a bucket."""
+        if not self.remote:
+            return Lease(DiskLeaseStore(self.folder / f"{name}.lease"))
+        from munchray.storage.bucket_lease import BucketLeaseStore  # importing boto3 takes a moment
 
-        return Lease(self._bucket, self._key(f".{name}.claims"))
+        return Lease(BucketLeaseStore(self._address / f".{name}.lease"))
 
     @property
     def _address(self) -> Address:
@@ -181,7 +188,7 @@ class StoragePath:
 
 
 def cache_folder() -> Path:
-    """Where a machine keeps its copies of what is in buckets; it may be deleted while nothing runs."""
+    """The folder of a machine's copies of what is in buckets; it may be deleted while nothing runs."""
     return Path(os.environ.get("MUNCHRAY_CACHE") or "~/.cache/munchray").expanduser()
 
 

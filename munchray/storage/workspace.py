@@ -1,4 +1,4 @@
-"""A folder for one process to work in, of which a bucket has what is needed to go on elsewhere."""
+"""Working folders: a process writes plain files, and a bucket receives what is needed to resume on another machine."""
 
 from __future__ import annotations
 
@@ -11,45 +11,45 @@ from munchray.storage.path import StoragePath
 
 
 class Workspace:
-    """A folder of its own on this machine's disk, begun with all that a storage holds; or the storage itself, on disk.
+    """A working folder beside the local copy, filled from a bucket; for a storage on disk, that folder itself.
 
     Attributes:
-        folder: to work in.
+        folder: to write to.
     """
 
     def __init__(self, storage: StoragePath) -> None:
         self._storage = storage
         own = storage.folder.with_name(f".{storage.folder.name}.work")
         self.folder = own if storage.remote else storage.folder
-        self._kept: dict[str, Stamp] = {}
+        self._uploaded: dict[str, Stamp] = {}
 
     def upload(self) -> None:
-        """Have the storage hold what the folder holds. What was written last is put last, as a reader relies on."""
+        """Make the bucket hold what the folder holds; what was written last is uploaded last, as readers rely on."""
         if not self._storage.remote:
             return
         now = {path.name: _stamp(path) for path in self.folder.iterdir() if not path.name.startswith(".")}
         for name in sorted(now, key=now.__getitem__):
-            if self._kept.get(name) != now[name]:
+            if self._uploaded.get(name) != now[name]:
                 self._storage.upload(name, self.folder / name)
-        for name in self._kept.keys() - now.keys():
+        for name in self._uploaded.keys() - now.keys():
             self._storage.delete_remote(name)
-        self._kept = now
+        self._uploaded = now
 
     def fill(self) -> None:
-        """Begin with what the storage holds."""
-        shutil.rmtree(self.folder, ignore_errors=True)  # of a process that died here
+        """Empty the folder and download what the bucket holds."""
+        shutil.rmtree(self.folder, ignore_errors=True)  # left by a process that died
         self.folder.mkdir(parents=True)
         self._storage.copy_to(self.folder)
-        self._kept = {path.name: _stamp(path) for path in self.folder.iterdir()}
+        self._uploaded = {path.name: _stamp(path) for path in self.folder.iterdir()}
 
 
 Stamp = tuple[int, tuple[tuple[str, int], ...]]
-"""When a file or folder was written, and what is in it."""
+"""Newest modification time of a file or folder in nanoseconds, and the size of each file in it."""
 
 
 @contextlib.contextmanager
 def working_in(storage: StoragePath) -> Iterator[Workspace]:
-    """A folder to work in; one that is this machine's own goes in the end."""
+    """Fill a workspace; delete its folder when the block ends, unless it is the storage itself."""
     work = Workspace(storage)
     if not storage.remote:
         yield work

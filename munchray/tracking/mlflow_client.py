@@ -1,6 +1,6 @@
-"""What we do to MLflow: open a store, find and make runs in it, write to them. (mlflow, sqlalchemy)
+"""The adapter of MLflow's client: opens a store, finds and creates runs, writes to them. (mlflow, sqlalchemy)
 
-Importing this file takes seconds: `tracking` does so when a search begins, and nobody else.
+Importing this module takes seconds, so it is imported when a search begins, and only then.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ for _name, _level in (("mlflow", logging.WARNING), ("alembic", logging.WARNING),
 
 @dataclass(frozen=True)
 class FoundRun:
-    """A run that is in the store."""
+    """A run found in the store."""
 
     run_id: str
     status: str
@@ -52,7 +52,7 @@ class FoundRun:
 
 
 class MLflowStore:
-    """One experiment in a store that answers.
+    """One experiment in a reachable store.
 
     Args:
         uri: of an MLflow server (``http://...``) or a database (``sqlite:////...``, ``postgresql+psycopg2://...``).
@@ -61,7 +61,7 @@ class MLflowStore:
 
     Raises:
         InputError: the URI is none of these.
-        Exception: whatever MLflow and its stores raise when they cannot be reached, or refuse.
+        Exception: of any kind, as MLflow and its stores raise when they cannot be reached, or refuse.
     """
 
     def __init__(self, uri: str, experiment: str, artifacts: Path) -> None:
@@ -73,16 +73,16 @@ class MLflowStore:
         self._experiment_id = str(self._client.get_experiment_by_name(experiment).experiment_id)
 
     def tag_experiment(self, tag: str, value: str) -> None:
-        """Write a tag of the experiment."""
+        """Set a tag of the experiment."""
         self._client.set_experiment_tag(self._experiment_id, tag, value)
 
     def create(self, name: str, tags: Mapping[str, str], began: int) -> str:
-        """Make a run; its id."""
+        """Create a run and return its id."""
         run = self._client.create_run(self._experiment_id, start_time=began, tags=dict(tags), run_name=name)
         return str(run.info.run_id)
 
     def find(self, tag: str, value: str) -> Iterator[FoundRun]:
-        """The runs that carry a tag."""
+        """Find the runs with this value of a tag."""
         quote = '"' if "'" in value else "'"
         query, token = f"tags.`{tag}` = {quote}{value}{quote}", None
         while True:
@@ -93,13 +93,13 @@ class MLflowStore:
                 return
 
     def has(self, run_id: str) -> tuple[set[str], set[tuple[str, int]]]:
-        """The names of the parameters that a run has, and key and step of its points."""
+        """The names of a run's parameters, and key and step of its logged points."""
         data = self._client.get_run(run_id).data
         histories = [self._client.get_metric_history(run_id, key) for key in data.metrics]
         return set(data.params), {(point.key, point.step) for history in histories for point in history}
 
     def write(self, run: Run) -> None:
-        """Write all that a run has waiting; what a failing store has taken by then is not written again."""
+        """Write all that a run has buffered; what a failing store has taken by then is not written again."""
         while batch := run.next_batch():
             self._client.log_batch(
                 run.run_id,
@@ -116,7 +116,7 @@ class MLflowStore:
             self._set_status(run, run.status)
 
     def log_corpora(self, run_id: str, fingerprints: Mapping[str, str]) -> None:
-        """Note what a run was trained on, the main corpus first; what has been noted stays as it was."""
+        """Log the datasets of a run, the main corpus first; those already logged stay as they are."""
         roles = ["main", *["auxiliary"] * len(fingerprints)]
         inputs = [
             DatasetInput(Dataset(name, fingerprint, "corpus", name), [InputTag("mlflow.data.context", role)])
@@ -140,17 +140,17 @@ class MLflowStore:
 
 
 def advice(error: Exception) -> str:
-    """What a user can do about a store that does not work."""
+    """What a user can do about a store that fails."""
     return next((fix for part, fix in FIXES.items() if part in str(error)), FIX)
 
 
 def make_database(path: Path) -> None:
-    """Make an sqlite store with nothing in it."""
+    """Create an empty sqlite store."""
     MlflowClient(f"sqlite:///{path}").search_experiments(max_results=1)
 
 
 def check_uri(uri: str, *, must_exist: bool = False) -> None:
-    """See that a URI is one, and that a database answers.
+    """Check the form of a URI, and that a database answers.
 
     Args:
         must_exist: an sqlite file that is not there is a mistake; otherwise its folder is made.
@@ -167,7 +167,7 @@ def check_uri(uri: str, *, must_exist: bool = False) -> None:
 
 
 def _check_scheme(uri: str) -> None:
-    """MLflow would take what it does not know for a folder, or for a default of its own."""
+    """Refuse unknown schemes: MLflow would take them for a folder, or for a default of its own."""
     if not _is_database(uri) and not uri.startswith(("http://", "https://")):
         expected = "http://host:port of a server, or a database such as sqlite:////absolute/path/mlflow.db"
         raise InputError(Problem("tracking_uri", f"'{uri}' is no MLflow address", expected, FIX))
@@ -179,7 +179,7 @@ def _is_database(uri: str) -> bool:
 
 
 def _check_database(uri: str) -> None:
-    """Look into a database at once: MLflow would retry ten times, for minutes, before it says what is wrong."""
+    """Query a database once: MLflow would retry ten times, for minutes, before it reports the error."""
     if not _is_database(uri):
         return
     url = sqlalchemy.make_url(uri)

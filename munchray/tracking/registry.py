@@ -1,4 +1,4 @@
-"""MLflow's registry: the winner of a search as a model by name, and the way from a run to its trial. (mlflow)"""
+"""MLflow's model registry: registers and downloads models, and finds the trial of a run. (mlflow)"""
 
 from __future__ import annotations
 
@@ -28,6 +28,8 @@ CHAMPION = "champion"
 WEIGHTS = "munchray.weights"
 FOLDER = "model"
 """Where a run keeps its registered model."""
+BUNDLE = "bundle"
+"""The exported folder among the artifacts of a registered model."""
 EXAMPLE = ["Mutations of this gene cause cystic fibrosis and deafness.", ["No", "fever", "was", "seen", "."]]
 
 
@@ -42,7 +44,7 @@ class Registered:
 
 @dataclass(frozen=True)
 class Origin:
-    """What a run tells of: a search; one of its trials; or a training that came after it, by its folder's name."""
+    """What a run logs: a search, one of its trials, or a training of its finalize by the name of its folder."""
 
     job: Job
     trial: int | None = None
@@ -50,7 +52,7 @@ class Origin:
 
     @property
     def name(self) -> str:
-        """Of the trial or training; empty for a search."""
+        """The name of the trial or training; empty for a search."""
         if self.trial is not None:
             return f"trial {self.trial}"
         return f"training {self.training}" if self.training else ""
@@ -75,7 +77,7 @@ class Registry:
             self._client = MlflowClient(tracking_uri=uri, registry_uri=uri)
 
     def origin_of(self, run_id: str) -> Origin:
-        """The search that a run belongs to, and what of it.
+        """Find the search that a run belongs to, and its trial or training.
 
         Raises:
             InputError: no such run, or one that munchray did not make.
@@ -91,7 +93,7 @@ class Registry:
                 return Origin(load_job(Path(path)), trial, tags.get(TRAINING))  # JSON is YAML
 
     def register(self, name: str, trained: TrainedModel, run_tags: Mapping[str, str], card: str) -> Registered:
-        """Make a model the champion of its name: a new version, unless these very weights have one.
+        """Register a model as the champion of its name; idempotent for the same weights.
 
         Args:
             run_tags: what the run carries that the model is kept in; the version carries them as well.
@@ -126,7 +128,7 @@ class Registry:
         return next((str(version.version) for version in versions if version.tags.get(WEIGHTS) == digest), None)
 
     def _run_with(self, tags: Mapping[str, str]) -> str:
-        """The run that carries all these tags and, of a search, is its own."""
+        """The id of the run with all these tags; for a search, the parent run."""
         query = " and ".join(f"tags.`{key}` = '{value}'" for key, value in tags.items())
         experiments = [each.experiment_id for each in self._client.search_experiments()]
         runs = self._client.search_runs(experiments, query)
@@ -136,9 +138,9 @@ class Registry:
         return str(wanted[0])
 
     def _keep(self, run_id: str, trained: TrainedModel, card: str) -> None:
-        """Write the model as MLflow wants it, and make it an artifact of the run."""
+        """Log the model as a pyfunc artifact of the run."""
         with TemporaryDirectory() as folder:
-            bundle, packed = Path(folder, "bundle"), Path(folder, FOLDER)
+            bundle, packed = Path(folder, BUNDLE), Path(folder, FOLDER)
             export(trained, bundle, "munchray")
             mlflow.pyfunc.save_model(
                 str(packed),
@@ -159,7 +161,7 @@ class Registry:
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
-        """A store that does not work is a wrong address; what else goes wrong is said as it is."""
+        """Turn the errors of a store that does not work into an `InputError`; others pass."""
         try:
             yield
         except (InputError, WorkError, OSError):
@@ -172,7 +174,7 @@ class Registry:
 
 @contextmanager
 def downloaded(source: str, uri: str | None) -> Iterator[Path]:
-    """A registered model as an exported folder, while the context is open.
+    """Download a registered model as an exported folder, for as long as the context is open.
 
     Args:
         source: such as ``models:/quickstart@champion``.
@@ -185,16 +187,23 @@ def downloaded(source: str, uri: str | None) -> Iterator[Path]:
     if not uri:
         expected = "tracking_uri, or the variable MLFLOW_TRACKING_URI"
         raise InputError(Problem(source, "no MLflow store is named that may have it", expected))
+    name, at, alias = source.removeprefix("models:/").partition("@")
+    name, _, version = name.partition("/")
+    if not (name and (alias if at else version)):
+        raise InputError(Problem(source, "names no version", "models:/NAME@ALIAS or models:/NAME/VERSION"))
     with TemporaryDirectory() as folder:
         try:
             mlflow_client.check_uri(uri, must_exist=True)
-            path = mlflow.artifacts.download_artifacts(source, tracking_uri=uri, registry_uri=uri, dst_path=folder)
+            client = MlflowClient(tracking_uri=uri, registry_uri=uri)
+            number = client.get_model_version_by_alias(name, alias).version if at else version
+            location = client.get_model_version_download_uri(name, number)
+            path = mlflow.artifacts.download_artifacts(location, dst_path=folder, tracking_uri=uri)
         except MlflowException as error:
-            found = f"{uri} gives no such model: {str(error).splitlines()[0][:300]}"
+            found = f"{uri} has no such model: {str(error).splitlines()[0][:300]}"
             raise InputError(Problem(source, found, fix="See what there is with: mlflow ui")) from error
-        yield Path(path, "artifacts", served.MODEL_ARTIFACT)
+        yield Path(path, "artifacts", BUNDLE)
 
 
 def _weights_digest(trained: TrainedModel) -> str:
-    """Equal for models that tag equally."""
+    """A digest that is equal for models that tag equally."""
     return digest(file_digest(trained.folder / "weights.safetensors"), *(e.fingerprint for e in trained.embedders))

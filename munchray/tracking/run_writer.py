@@ -151,7 +151,7 @@ class RunWriter:
                     try:
                         self._create_or_catch_up(run)
                         self._opened.write(run)
-                    except Exception as error:  # whatever it is, the search continues
+                    except Exception as error:  # of any kind: the search continues
                         self._note_failure(run, _cause(error))
             if not any(run.pending for run in self.runs.copy().values()):
                 self._error = ""

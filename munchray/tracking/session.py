@@ -1,4 +1,4 @@
-"""The circumstances of a session of a search: versions, git state, machine. Every launch and every resume is one."""
+"""Provenance of each process that runs a search: versions, git state, machine."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ GIT_SECONDS = 10.0  # a slow disk must not hold a search up
 
 
 def describe() -> dict[str, Any]:
-    """This session, ready for JSON. Environment variables are left out: they may hold secrets."""
+    """Describe this process in JSON types. Environment variables are left out: they may hold secrets."""
     versions = {name: importlib.metadata.version(name) for name in LIBRARIES}
     return {
         "began": datetime.now(timezone.utc).isoformat(timespec="seconds"),
@@ -32,7 +32,7 @@ def describe() -> dict[str, Any]:
 
 
 def as_tags(described: Mapping[str, Any]) -> dict[str, str]:
-    """What of a session is worth a column; the commit and the user under the names that MLflow's pages read."""
+    """The description as MLflow tags; commit and user under the names that MLflow's pages read."""
     states = [state for state in described["git"].values() if state]
     commit = {"mlflow.source.git.commit": states[0]["commit"]} if states else {}
     return {
@@ -54,7 +54,7 @@ def git_state(folder: Path) -> dict[str, Any] | None:
 
 
 def _git_of_the_code() -> dict[str, Any] | None:
-    """None when munchray was installed, be it into an environment inside somebody else's checkout."""
+    """None when munchray was installed, even into an environment inside another checkout."""
     folder = Path(munchray.__file__).parent
     return git_state(folder) if _git(folder, "ls-files", "__init__.py") else None
 

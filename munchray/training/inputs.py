@@ -13,7 +13,13 @@ from munchray.corpora.catalogue import CorpusSource, entity_types, find_corpus, 
 from munchray.corpora.reader import Sentence
 from munchray.errors import InputError, Problem
 from munchray.features import store
-from munchray.features.sources import Embedder, EmbeddingSpec, embedding_sources, parse_embedding
+from munchray.features.sources import (
+    Embedder,
+    EmbeddingSpec,
+    check_installed,
+    embedding_sources,
+    parse_embedding,
+)
 from munchray.settings import Job
 from munchray.storage.path import StoragePath
 from munchray.training.data import DataSpec, content_digest
@@ -145,6 +151,7 @@ def _specs(job: Job, problems: list[Problem]) -> list[EmbeddingSpec]:
     for entry in job.embeddings:
         with _collected(problems):
             specs.append(parse_embedding(entry, f"{job.name}: embeddings"))
+            check_installed(specs[-1], f"{job.name}: embeddings")
     return specs
 
 

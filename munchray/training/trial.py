@@ -1,6 +1,6 @@
 """One trial, from settings to scores; knows neither Ray nor MLflow.
 
-Everything a trial leaves lies in its folder, so that whatever dies, it goes on from there:
+All state of a trial lies in its folder, from which it resumes after any crash:
 
     settings.json   what was trained        epochs.jsonl   one line an epoch
     checkpoint/     weights and state        model/         the trained tagger
@@ -144,7 +144,7 @@ class _Progress:
 
 
 class _Run:
-    """A trial that is being trained; begins at its checkpoint if there is a whole one."""
+    """A trial that is being trained; resumes its checkpoint if there is a complete one."""
 
     def __init__(
         self, settings: TrialSettings, data: TrialData, folder: Path, options: TrialOptions, callbacks: TrialCallbacks

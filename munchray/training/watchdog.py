@@ -1,7 +1,8 @@
-"""A trial that no longer gets on ends its process, so that it is tried again from its checkpoint.
+"""Exit a stalled trial so that Tune retries it from its checkpoint.
 
-A process that is stopped, or waits for a disk that does not answer, cannot do so. It touches a file while it gets on,
-and who leads the search ends it when that file stays as it is.
+Progress feeds two timers. One is of this process: `faulthandler`'s thread prints all traces and exits even while native
+code holds the interpreter. A process that is stopped, or waits for a disk that does not answer, cannot exit by itself;
+for these, the modification time of a pulse file moves with progress, and the driver kills the process when it does not.
 """
 
 from __future__ import annotations
@@ -13,39 +14,36 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-STDERR = 2  # the worker's log, whatever Python's own names for it have become
-PAUSE = 1.0
-"""Seconds between two settings of the clock; an update may take milliseconds."""
+STDERR = 2  # the worker's log; Python's own names for it may have been replaced
+REARM_S = 1.0
+"""Between two settings of the timer; an update may take milliseconds."""
 PULSE = ".pulse"
-"""In the folder of a trial: its time stamp moves while the trial gets on."""
-PULSE_SECONDS = 5.0
-"""Between two touches."""
+"""The pulse file, in the folder of a trial."""
+PULSE_S = 5.0
+"""Between two touches of the pulse file."""
 
 
 @contextmanager
 def watched(minutes: float, pulse: Path) -> Iterator[Callable[[], None]]:
-    """Inside, call what is given at every sign of progress: after so many minutes without one the process ends.
+    """Yield a function to call at every sign of progress; exit the process after so many minutes without a call.
 
-    It ends with the trace of every thread in its log, and also when native code hangs and holds the interpreter.
-
-    Args:
-        pulse: the file that is touched.
+    The exit code is 1, and the log has the trace of every thread.
     """
-    wound = touched = -math.inf
+    armed = touched = -math.inf
 
-    def wind() -> None:
-        nonlocal wound, touched
+    def progress() -> None:
+        nonlocal armed, touched
         now = time.monotonic()
-        if now - wound >= PAUSE:
+        if now - armed >= REARM_S:
             faulthandler.dump_traceback_later(60 * minutes, exit=True, file=STDERR)
-            wound = now
-        if now - touched >= PULSE_SECONDS:
+            armed = now
+        if now - touched >= PULSE_S:
             with suppress(OSError):  # the disk is away for a moment
                 pulse.touch()
             touched = now
 
-    wind()
+    progress()
     try:
-        yield wind
+        yield progress
     finally:
         faulthandler.cancel_dump_traceback_later()

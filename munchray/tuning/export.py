@@ -1,4 +1,4 @@
-"""From a trial of a search to a model that one can take away."""
+"""Opens the model of a finished trial, with its embeddings, for export."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from munchray.tuning.ranking import RankedTrial, Ranking, ranking
 
 
 def trained_by(job: Job, number: int | None, progress: Callable[[str], None] = lambda line: None) -> TrainedModel:
-    """The model of a finished trial of a job's search, the best one when no number is given.
+    """Open the model of a finished trial, the best one when no number is given.
 
     Raises:
         InputError: no such trial; an embedding is missing.

@@ -3,6 +3,7 @@
 job.json        the job as it was launched     study.journal   Optuna's record
 trials/0007/    everything of one trial        tune/           Ray Tune's own files
 mlflow.db, mlartifacts/                        unless the job names another tracking_uri
+search.lease                                   the process that runs it
 sessions/       versions, git state and machine of every process that ran it
 """
 

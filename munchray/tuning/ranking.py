@@ -1,4 +1,4 @@
-"""What a search found: its trials ranked, with what each cost."""
+"""The ranking of a search: its finished trials by dev F1, with what each cost."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from munchray.files import read_json
 from munchray.settings import Job, TrialSettings
 from munchray.training.trial_results import StageResult, read_epochs, read_result
 from munchray.tuning.folder import search_storage, trial_folder
-from munchray.tuning.lock import look_at
+from munchray.tuning.lock import sync_for_reading
 from munchray.tuning.study import FinishedTrial, Study
 
 
@@ -41,14 +41,14 @@ class RankedTrial:
 
     @property
     def updates_saved(self) -> int:
-        """Updates of the stages that were taken from the stage store."""
+        """Parameter updates of the stages that were taken from the stage cache."""
         ends = [0, *(stage.updates for stage in self.stages)]
         return sum(stage.updates - begin for begin, stage in zip(ends, self.stages, strict=False) if stage.reused)
 
 
 @dataclass(frozen=True)
 class Reuse:
-    """What the stage store saved the finished trials of a search."""
+    """Stages and updates that the stage cache saved the finished trials of a search."""
 
     stages_trained: int
     stages_reused: int
@@ -58,7 +58,7 @@ class Reuse:
 
 @dataclass(frozen=True)
 class Ranking:
-    """All trials of a search: the finished ones best first, the rest as far as they came."""
+    """All trials of a search: the finished ones best first, failures with their reasons, the numbers of the rest."""
 
     trials: list[RankedTrial]
     failed: list[tuple[int, str]]
@@ -78,14 +78,14 @@ class Ranking:
 
     @property
     def reuse(self) -> Reuse:
-        """Stages and updates, trained and saved."""
+        """Stages and updates, trained and reused."""
         reused = [stage.reused for trial in self.trials for stage in trial.stages]
         saved = sum(trial.updates_saved for trial in self.trials)
         updates = sum(trial.updates for trial in self.trials)
         return Reuse(len(reused) - sum(reused), sum(reused), updates - saved, saved)
 
     def as_json(self) -> dict[str, Any]:
-        """Ready for JSON."""
+        """The ranking as JSON types."""
         return {
             "folder": str(self.folder),
             "trials": [asdict(trial) for trial in self.trials],
@@ -102,7 +102,7 @@ def ranking(job: Job) -> Ranking:
         InputError: the job has not been searched yet; a bucket does not answer.
     """
     storage = search_storage(job)
-    look_at(storage)
+    sync_for_reading(storage)
     folder = storage.folder
     if not (folder / "job.json").exists():
         found = "there is no search of this job"

@@ -1,4 +1,4 @@
-"""The winner of a search as a registered model of MLflow."""
+"""Registers the best model of a search, or the final one, in MLflow."""
 
 from __future__ import annotations
 

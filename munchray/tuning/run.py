@@ -24,7 +24,7 @@ from munchray.tuning.folder import (
     search_storage,
     trial_folder,
 )
-from munchray.tuning.lock import FolderLock, look_at
+from munchray.tuning.lock import FolderLock, sync_for_reading
 from munchray.tuning.ranking import ranking
 from munchray.tuning.search import Search, open_search
 from munchray.tuning.study import Study
@@ -99,7 +99,7 @@ def sync(job: Job, progress: Progress, summary: Summary) -> None:
 def _leased(job: Job, resume: bool) -> Iterator[FolderLock]:
     """Check a job against its search and hold the lease of its folder; one that is not there is not made yet."""
     storage = search_storage(job)
-    look_at(storage)
+    sync_for_reading(storage)
     lease = FolderLock(storage)
     check_same_job(job, storage.folder, resume=resume)
     if storage.folder.exists():
@@ -131,7 +131,7 @@ def _run_trials(
             tuner.run(search, [search.study, logger, progress], {job.name: data})
     finally:
         if lacking := finish_logging(logger, search, progress, summary):
-            progress.warn(f"{lacking}; munchray sync JOB delivers it")
+            progress.warn(f"{lacking}; munchray sync JOB logs it later")
 
 
 def start_logging(logger: MLflowLogger, job: Job, study: Study) -> None:
@@ -170,6 +170,6 @@ def finish_logging(
 def _summarized(summary: Summary, progress: Progress) -> Mapping[str, str]:
     try:
         return summary()
-    except Exception as error:  # whatever it is, the search has its result
+    except Exception as error:  # of any kind: the search has its result
         progress.warn(f"no report was kept with the search ({error}); munchray results JOB --html writes one")
         return {}

@@ -13,10 +13,8 @@ from typing import Any
 
 import optuna
 from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
 from optuna.trial import FrozenTrial, TrialState
 
-from munchray.disk import appended_whole, patiently
 from munchray.errors import InputError, Problem
 from munchray.orders import order_text
 from munchray.samplers.base import STAGES, STAGES_TRAINED, Outcome, params_of
@@ -26,9 +24,9 @@ from munchray.settings import Job
 from munchray.training.events import RecordedTrial, TrialAssignment, TrialListener
 from munchray.training.trial_results import EpochMetrics, TrialResult, write_error
 from munchray.tuning.folder import trial_folder
+from munchray.tuning.journal import open_journal
 
 JOURNAL = "study.journal"
-JOURNAL_BEGINS = b'{"op_code"'
 METRIC = "dev_f1"
 STATES = {"finished": TrialState.COMPLETE, "running": TrialState.RUNNING, "failed": TrialState.FAIL}
 
@@ -93,7 +91,7 @@ class Study(TrialListener):
         path = folder / JOURNAL
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            study = cls(job, folder, _storage(path, warn), sampler)
+            study = cls(job, folder, open_journal(path, warn), sampler)
         except OSError as error:
             fix = "Choose another storage or give yourself the right to write"
             raise InputError(Problem(str(path), f"cannot be written: {error.strerror}", fix=fix)) from error
@@ -101,7 +99,7 @@ class Study(TrialListener):
             found = f"is not an Optuna journal that can be read ({error})"
             fix = "Move it away: the search then starts anew"
             raise InputError(Problem(str(path), found, fix=fix)) from error
-        study._check_space(path)
+        _check_space(study._study, encoding, path)
         if repair:
             study._fail_half_suggested()
         return study
@@ -112,19 +110,20 @@ class Study(TrialListener):
         return self._encoding.size
 
     def try_first(self, settings: Iterable[Mapping[str, Any]]) -> None:
-        """Settings, or parts of them such as an order alone, to be suggested next; the sampler chooses the rest.
+        """Enqueue settings, or parts of them such as an order alone; skips those already tried or queued.
 
-        Whatever some trial has, or waits to have, is left out: what is told twice is tried once.
+        The sampler chooses the rest.
         """
         trials = self._study.get_trials(deepcopy=False)
-        tried = [params_of(trial).items() for trial in trials if not self._is_lost(trial)]
+        lost = [trial for trial in trials if trial.state == TrialState.FAIL and not self._is_whole(trial)]
+        tried = [params_of(trial).items() for trial in trials if trial not in lost]
         for setting in settings:
             wanted = self._encoding.encode(setting)
             if not any(params >= wanted.items() for params in tried):
                 self._study.enqueue_trial(wanted)
 
     def suggest(self) -> Suggestion | None:
-        """A setting that no trial has; None when every one was tried."""
+        """Suggest a setting that no trial has; None when all were tried."""
         waiting = self._trials(TrialState.WAITING)
         if not waiting and self._sampler.exhausted(self._study):
             return None
@@ -168,10 +167,7 @@ class Study(TrialListener):
         self._upload()
 
     def complete(self, number: int, value: float, user_attrs: Mapping[str, Any] | None = None) -> None:
-        """The trial ended with this dev F1; one that is not finite makes it failed.
-
-        A trial that has ended before stays as it was, so a resumed search may tell again what it had told.
-        """
+        """End a trial with its dev F1; a value that is not finite makes it failed. Idempotent: the first end stays."""
         if not math.isfinite(value):
             self.fail(number, f"{METRIC} is {value}")
         elif self._is_running(number):
@@ -179,7 +175,7 @@ class Study(TrialListener):
             self._study.tell(number, value)
 
     def fail(self, number: int, reason: str) -> None:
-        """The trial ended without a score; one that has ended before stays as it was."""
+        """End a trial without a score. Idempotent: the first end stays."""
         if self._is_running(number):
             self._set_attributes(number, {"reason": reason})
             self._study.tell(number, state=TrialState.FAIL)
@@ -225,25 +221,15 @@ class Study(TrialListener):
         )
 
     def _upload(self, path: Path | None = None) -> None:
-        """Show other machines the journal, or another file of the search, as it is now."""
+        """Upload the journal, or another file of the search, where the storage is a bucket."""
         path = path or self._folder / JOURNAL
         self._job.storage_path.within(path.parent).upload(path.name)
 
     def _describe(self, suggestion: Suggestion) -> None:
-        """Attributes for people who look at the study: keys and lengths say nothing to them."""
+        """Attributes for readers of the dashboard, to whom keys and lengths say nothing."""
         order = suggestion.values.get("order")
         text = {} if order is None else {"order": order_text(order)}
         self._set_attributes(suggestion.number, {**text, "values": json.dumps(suggestion.values)})
-
-    def _check_space(self, path: Path) -> None:
-        """Values of another search space would decode to settings that were never trained."""
-        ours = self._encoding.distributions
-        for trial in self._study.get_trials(deepcopy=False):
-            differing = sorted(name for name, d in trial.distributions.items() if ours.get(name) != d)
-            if differing:
-                found = f"trial {trial.number} was suggested from another search space ({', '.join(differing)} differ)"
-                fix = "Choose another name or storage for the new search, or move the old one away"
-                raise InputError(Problem(str(path), found, fix=fix))
 
     def _fail_half_suggested(self) -> None:
         """A process killed while it wrote a suggestion leaves a trial that cannot be trained."""
@@ -254,10 +240,6 @@ class Study(TrialListener):
     def _is_whole(self, trial: FrozenTrial) -> bool:
         return bool(trial.params.keys() >= self._encoding.distributions.keys())
 
-    def _is_lost(self, trial: FrozenTrial) -> bool:
-        """Whether a killed process left it half suggested."""
-        return bool(trial.state == TrialState.FAIL and not self._is_whole(trial))
-
     def _set_attributes(self, number: int, attributes: Mapping[str, Any]) -> None:
         for name, value in attributes.items():
             self._storage.set_trial_user_attr(self._trial_id(number), name, value)
@@ -267,37 +249,6 @@ class Study(TrialListener):
 
     def _trial_id(self, number: int) -> int:
         return int(self._storage.get_trial_id_from_study_id_trial_number(self._study_id, number))
-
-
-class _PatientJournal(JournalFileBackend):  # type: ignore[misc]
-    """Waits for a disk that is full or away, and leaves no half lines there: Optuna would append to them.
-
-    Args:
-        warn: told what it waits for.
-    """
-
-    def __init__(self, path: Path, warn: Callable[[str], None]) -> None:
-        super().__init__(str(path))
-        self._path = path
-        self._warn = warn
-
-    def append_logs(self, logs: list[dict[str, Any]]) -> None:
-        """Write at the end.
-
-        Raises:
-            HaltError: the disk has not come back.
-        """
-        patiently(lambda: self._append_whole(logs), self._warn)
-
-    def _append_whole(self, logs: list[dict[str, Any]]) -> None:
-        with appended_whole(self._path):
-            super().append_logs(logs)
-
-
-def _storage(path: Path, warn: Callable[[str], None]) -> JournalStorage:
-    optuna.logging.set_verbosity(optuna.logging.ERROR)  # the search has its own lines for what Optuna would log
-    _drop_torn_line(path)
-    return JournalStorage(_PatientJournal(path, warn))
 
 
 def _optuna_study(storage: JournalStorage, job_name: str, sampler: NonRepeatingSampler) -> optuna.Study:
@@ -311,21 +262,11 @@ def _optuna_study(storage: JournalStorage, job_name: str, sampler: NonRepeatingS
     return study
 
 
-def _drop_torn_line(path: Path) -> None:
-    """Cut off half a line that a killed process left: Optuna would append to it and never read the file again.
-
-    Raises:
-        ValueError: the file does not begin as a journal does; Optuna would append to it all the same.
-    """
-    if not path.exists():
-        return
-    lock = JournalFileSymlinkLock(str(path))
-    lock.acquire()
-    try:
-        with path.open("rb+") as stream:
-            text = stream.read()
-            if not JOURNAL_BEGINS.startswith(text[: len(JOURNAL_BEGINS)]):
-                raise ValueError("it begins differently")
-            stream.truncate(text.rfind(b"\n") + 1)
-    finally:
-        lock.release()
+def _check_space(study: optuna.Study, encoding: SpaceEncoding, path: Path) -> None:
+    """Refuse a study of another search space: its values would decode to settings that were never trained."""
+    for trial in study.get_trials(deepcopy=False):
+        differing = sorted(name for name, d in trial.distributions.items() if encoding.distributions.get(name) != d)
+        if differing:
+            found = f"trial {trial.number} was suggested from another search space ({', '.join(differing)} differ)"
+            fix = "Choose another name or storage for the new search, or move the old one away"
+            raise InputError(Problem(str(path), found, fix=fix))

@@ -15,7 +15,7 @@ from munchray.settings import Job
 from munchray.storage.address import FORM
 from munchray.storage.path import StoragePath
 from munchray.training.trial_results import read_result
-from munchray.tuning.lock import look_at
+from munchray.tuning.lock import sync_for_reading
 
 MAY_DIFFER = {"seed", "sampler", "auxiliaries", "search_space", "corpora"}
 """Job keys in which an earlier search may differ, beside those free to change; corpora are compared separately."""
@@ -41,7 +41,7 @@ class PriorSearch:
         self.folder = storage.folder
         if self.folder.resolve() == (job.storage_path / job.name).folder.resolve():
             raise InputError(Problem(self._where, "a search cannot learn from itself", fix="Leave it out"))
-        look_at(storage)
+        sync_for_reading(storage)
         try:
             self._record = read_json(self.folder / "job.json")
             self._launched: dict[str, Any] = self._record["job"]

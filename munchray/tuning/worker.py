@@ -24,13 +24,13 @@ from munchray.training.watchdog import PULSE, watched
 
 @dataclass(frozen=True)
 class Shared:
-    """What all trials of a search have in common.
+    """Settings that all trials of a search share.
 
     Args:
         data: what each job of these trials trains on, by the job's name.
         device: as the job has it.
         threads: of each trial.
-        stages, stages_gb: the stage store, as the job has it.
+        stages, stages_gb: the stage cache, as the job has it.
         hung_minutes: without progress, after which a trial's process ends.
         checkpoint_minutes: between checkpoints inside a stage.
     """
@@ -45,7 +45,7 @@ class Shared:
 
 
 def train(config: Mapping[str, Any], shared: Shared) -> None:
-    """Train the setting of ``config`` in its folder; report every epoch, and at last that it is done.
+    """Train the settings of ``config`` in its folder; report every epoch, and the end.
 
     Only `ray.tune` may be used in here: `ray.train.report` raises in a Tune trial. A process serves one trial after
     another, so nothing may stay behind.
