@@ -4,16 +4,21 @@ VENV := .venv
 BIN := $(VENV)/bin
 # Installing is done when this file is newer than what says what to install.
 READY := $(VENV)/.ready
+# Tests that share a cluster or a server run in one of two processes, the slow ones first.
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
 
-.PHONY: demo test test-fast setup lint format clean
+.PHONY: demo test test-faults test-fast setup lint format clean
 
 demo: setup  ## quickstart search on the generated sample corpora; ends with a ranking
 	$(BIN)/munchray search jobs/quickstart.yaml
 	$(BIN)/munchray export jobs/quickstart.yaml --to models/quickstart
 	echo "Two patients with hereditary carcinoma developed severe hepatitis." | $(BIN)/munchray predict models/quickstart
 
-test: setup lint  ## all tests, slow ones too, and the checks that CI runs
-	$(BIN)/python -m pytest -n 2 --dist worksteal
+test: setup lint  ## style, types and tests, in ten minutes; of the faults one of each kind
+	$(PYTEST) -m "not faults"
+
+test-faults: setup  ## every fault at every moment, outages, benchmarks: the half hour that `make test` leaves out
+	$(PYTEST) -m faults $(SAMPLE)
 
 test-fast: setup  ## tests that start no server and train for seconds at most
 	$(BIN)/python -m pytest -m "not slow and not data"

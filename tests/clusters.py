@@ -112,6 +112,11 @@ class Cluster:
                 raise AssertionError(Path(log.name).read_text())
             time.sleep(0.3)
 
+    @property
+    def workers(self):
+        """How many worker nodes are alive."""
+        return sum(node.poll() is None for node in self.nodes[1:])
+
     def kill(self, number):
         """A node is gone, as if its power had failed."""
         node = psutil.Process(self.nodes[number].pid)

@@ -1,6 +1,9 @@
-"""Fixtures shared by the tests: where the real corpora and embeddings lie, if they do."""
+"""Shared fixtures, how tests are spread over workers, and a seeded sample of them (`--sample`)."""
 
+import datetime
+import hashlib
 import os
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -9,10 +12,50 @@ from networks import network_if_allowed
 SHARED = Path(__file__).parents[2] / "shared"
 
 
+def pytest_addoption(parser):
+    parser.addoption("--sample", type=int, metavar="N", help="run N of the selected tests")
+    parser.addoption("--seed", default=datetime.date.today().isoformat(), help="which N; today's date by default")
+
+
 def pytest_configure(config):
     # torch and Ray size their thread pools by this; the tests' own processes share two cores
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+
+
+def pytest_report_header(config):
+    sample, seed = config.option.sample, config.option.seed
+    return [] if sample is None else f"sample: --sample {sample} --seed {seed}"
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_collection_modifyitems(config, items):
+    """Keep tests that share fixtures on one worker, and run what takes long first."""
+    for item in items:
+        if item.get_closest_marker("faults"):
+            item.add_marker(pytest.mark.slow)
+        if not item.get_closest_marker("xdist_group"):
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))
+    yield
+    if config.option.sample is not None:
+        _sample(config, items)
+    slow = {_group(item) for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: _group(item) not in slow)
+
+
+def _group(item):
+    return item.get_closest_marker("xdist_group").args[0]
+
+
+def _sample(config, items):
+    """Leave as many tests as asked for, the same ones for the same seed."""
+
+    def rank(item):
+        return hashlib.sha256(f"{config.option.seed} {item.path.name} {item.name}".encode()).digest()
+
+    chosen = set(sorted(items, key=rank)[: config.option.sample])
+    config.hook.pytest_deselected(items=[item for item in items if item not in chosen])
+    items[:] = [item for item in items if item in chosen]
 
 
 def _folder(variable: str, beside: str) -> Path:
@@ -36,11 +79,35 @@ def real_embeddings():
 
 @pytest.fixture(scope="session")
 def network():
-    """Hosts with addresses of their own for the nodes of clusters; None where nobody may make them."""
+    """Hosts with addresses of their own for the nodes of clusters; None without the right to make them."""
     made = network_if_allowed()
     yield made
     if made:
         made.close()
+
+
+@pytest.fixture(scope="session")
+def shared_cluster(network):
+    from clusters import Cluster
+
+    with tempfile.TemporaryDirectory(prefix="ray", dir="/tmp") as folder:
+        made = Cluster(folder, network=network)
+        yield made
+        made.close()
+
+
+@pytest.fixture
+def cluster(shared_cluster):
+    """A head without CPUs and two workers of one CPU; workers that a test killed have been replaced."""
+    while shared_cluster.workers < 2:
+        shared_cluster.add(cpus=1)
+    return shared_cluster
+
+
+@pytest.fixture(scope="session")
+def features(tmp_path_factory):
+    """One feature store for all searches of generated sentences."""
+    return tmp_path_factory.mktemp("features")
 
 
 @pytest.fixture(scope="session")

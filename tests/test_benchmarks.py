@@ -233,7 +233,7 @@ def test_a_number_of_rounds_must_be_one(capsys):
     assert "argument --rounds: found '0', expected a whole number from 1 on" in capsys.readouterr().err
 
 
-@pytest.mark.slow
+@pytest.mark.faults
 def test_trials_that_do_nothing_run_through_tune_and_through_our_search(tmp_path):
     sides = ["Tune alone, processes reused", "munchray order_gp"]
     written = result_of(overhead, tmp_path, "--rounds", "1", "--trials", "6", "--sides", *sides)
@@ -254,7 +254,7 @@ def test_simulated_trials_all_end_and_what_the_driver_did_is_counted(tmp_path):
     assert "0 trials left" in written["notes"][0]
 
 
-@pytest.mark.slow
+@pytest.mark.faults
 def test_workers_are_timed_on_a_cluster_of_their_own(tmp_path):
     from benchmarks import workers
 

@@ -8,7 +8,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -150,18 +149,18 @@ def test_trained_stages_are_listed_checked_and_pruned(project):
 
 @pytest.mark.slow
 def test_ctrl_c_stops_training_and_the_same_command_goes_on(project):
-    words = ["train", "tiny.yaml", "--set", "max_epochs=30", "--set", "max_sentences.train=400"]
+    words = ["train", "tiny.yaml", "--set", "max_epochs=12", "--set", "max_sentences.train=120"]
     process = start(project, *words)
     lines = [process.stdout.readline() for _ in range(3)]
     assert lines[1].startswith(b"sample-gene-1")
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert b"stopped: the same command goes on" in said
+    assert b"stopped: the same command resumes" in said
     assert b"Traceback" not in said
     folder = project / "runs [1]" / "tiny" / "single"
     assert not list(folder.glob("*/result.json"))
-    assert len(munchray(*words).stdout.splitlines()) >= 32
+    assert len(munchray(*words).stdout.splitlines()) >= 14
     assert list(folder.glob("*/result.json"))
 
 
@@ -327,43 +326,3 @@ def test_the_ranking_is_readable_on_narrow_and_wide_terminals(monkeypatch, width
     assert said.count("\n") <= 7 + lines_a_trial * len(trials)
     assert "failed 0004: loss [nan]" in said
     assert "not finished: 0005" in said
-
-
-# A whole search
-
-
-@pytest.mark.slow
-def test_from_search_to_a_scored_model(project):
-    process = start(project, "search", "tiny.yaml")
-    record = project / "runs [1]" / "tiny" / "job.json"
-    seen = []
-    while process.poll() is None:
-        if record.exists() and len(seen) < 3:
-            seen.append(json.loads(munchray("results", "tiny.yaml", "--json").stdout))
-        time.sleep(0.2)
-    out, said = process.communicate()
-    assert process.returncode == 0, said
-    assert len(seen) == 3
-    assert b"Traceback" not in said
-    assert b"munchray export tiny.yaml --to models/tiny" in out
-    ranked = json.loads(munchray("results", "tiny.yaml", "--json").stdout)
-    assert [len(ranked[key]) for key in ("trials", "failed", "running")] == [2, 0, 0]
-    plain = munchray("results", "tiny.yaml").stdout.splitlines()[:3]
-    assert [line.split("\t")[1] for line in plain] == ["trial", *(f"{t['number']:04d}" for t in ranked["trials"])]
-
-    best = ranked["trials"][0]["number"]
-    assert f"trial {best:04d} is now in models/tiny" in munchray("export", "tiny.yaml", "--to", "models/tiny").stdout
-    munchray("export", "tiny.yaml", "--to", "models/tiny", "--trial", ranked["trials"][1]["number"])
-    kept = {path: path.read_bytes() for path in (project / "models").rglob("*") if path.is_file()}
-    assert (
-        "--trial: 5; expected a finished trial (0, 1)"
-        in munchray("export", "tiny.yaml", "--to", "models/tiny", "--trial", 5, code=2).stderr
-    )
-    assert "not a model folder" in munchray("export", "tiny.yaml", "--to", "runs [1]", code=2).stderr
-    assert {path: path.read_bytes() for path in (project / "models").rglob("*") if path.is_file()} == kept
-    scores = json.loads((project / "models/tiny/scores.json").read_text())
-    assert (scores["trial"], scores["settings"]["main"]) == (ranked["trials"][1], "sample-disease-1")
-    assert munchray("predict", "models/tiny", stdin="fever").stdout.startswith("fever\t")
-    again = munchray("search", "tiny.yaml")
-    assert "All 2 trials of tiny are done" in again.stderr
-    assert again.stdout == out.decode()

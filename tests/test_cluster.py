@@ -3,27 +3,21 @@
 import json
 import subprocess
 import sys
-import tempfile
 import time
 
+import disturbed
 import pytest
-from clusters import Cluster, searched, tiny_job
+from clusters import searched, tiny_job
+from disturbed import DisturbedSearch
+from real_searches import train_here
+from typer.testing import CliRunner
 
+from munchray.cli.app import app
 from munchray.settings import load_job
 from munchray.training.trial_results import read_result
 from munchray.tuning.ranking import ranking
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="module")
-def cluster(network):
-    with tempfile.TemporaryDirectory(prefix="ray", dir="/tmp") as folder:
-        made = Cluster(folder, network=network)
-        made.add(cpus=1)
-        made.add(cpus=1)
-        yield made
-        made.close()
 
 
 @pytest.fixture
@@ -32,30 +26,23 @@ def job_file(tmp_path):
 
 
 def test_a_search_on_every_node_gives_the_weights_of_one_machine(cluster, job_file, network):
-    long = ["--set", "max_epochs=20"]  # enough for the second node to come before the first has done all
+    changes = ["trials=3", "max_epochs=15", "max_sentences={train: 40, dev: 10}"]  # long enough for both nodes to come
     env = {**cluster.env, "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "0"}  # for `trained_at`
-    done = searched(job_file, env, cluster.address, *long, host=cluster.head)
+    options = [word for change in changes for word in ("--set", change)]
+    done = searched(job_file, env, cluster.address, *options, host=cluster.head)
     assert done.returncode == 0, done.stderr
     assert "3 nodes" in done.stderr
     assert done.stderr.count(" fit") == 3
     assert "2 at a time" in done.stderr
     assert len(trained_at(job_file)) == (2 if network else 1)
     assert cluster.head.address not in trained_at(job_file) or not network
-    there = {t.order: t for t in ranking(load_job(job_file, ["max_epochs=20"])).trials}
-    here = subprocess.run(
-        [sys.executable, "-m", "munchray", "search", str(job_file), *long, "--set", "name=alone"],
-        capture_output=True,
-        text=True,
-        cwd=job_file.parent,
-    )
-    assert here.returncode == 0, here.stderr
-    for trial in ranking(load_job(job_file, ["max_epochs=20", "name=alone"])).trials:
-        folder = job_file.parent / "runs"
-        results = [
-            read_result(folder / name / "trials" / f"{number:04d}").weights_digest
-            for name, number in (("tiny", there[trial.order].number), ("alone", trial.number))
-        ]
-        assert results[0] == results[1]
+    job = load_job(job_file, changes)
+    trials = {trial.order: trial.number for trial in ranking(job).trials}
+    assert len(trials) == 3
+    here = train_here(job, [{"order": order} for order in trials], job_file.parent)
+    for order, number in trials.items():
+        there = read_result(job_file.parent / "runs" / "tiny" / "trials" / f"{number:04d}")
+        assert there.weights_digest == here[order].weights_digest
     assert list((job_file.parent / "runs").glob("**/.preflight*")) == []
 
 
@@ -89,19 +76,35 @@ def test_without_the_clusters_token_access_is_denied(cluster, job_file, token, s
     assert "Traceback" not in done.stderr
 
 
-def test_addresses_without_a_cluster_are_refused(job_file):
-    for address, says in (
+@pytest.mark.parametrize(
+    ("address", "says"),
+    [
         ("127.0.0.1:1", "cannot join a Ray cluster"),
         ("ray://127.0.0.1:10001", "Ray Client"),
         ("http://127.0.0.1:1", "dashboard"),
-    ):
-        command = [sys.executable, "-m", "munchray", "search", str(job_file), "--address", address]
-        done = subprocess.run(command, capture_output=True, text=True, cwd=job_file.parent, timeout=200)
-        assert done.returncode == 2, done.stderr
-        assert says in done.stderr
-        assert "Traceback" not in done.stderr
+    ],
+)
+def test_addresses_without_a_cluster_are_refused(job_file, address, says):
+    done = CliRunner().invoke(app, ["search", str(job_file), "--address", address])
+    assert done.exit_code == 2, (done.output, done.exception)
+    assert says in done.stderr
 
 
+def test_a_search_survives_its_trial_its_node_and_its_driver(cluster, features, tmp_path):
+    search = DisturbedSearch(tmp_path, cluster, features, ["max_epochs=12", "trials=2"])
+    search.start()
+    try:
+        search.strike(0, "before the first checkpoint", disturbed.kill_trial)
+        search.strike(0, "in a stage", disturbed.kill_node)
+        search.strike(1, "between stages", disturbed.kill_driver)
+        search.check(train_here(search.job, search.job.first_orders[:2], tmp_path))
+    finally:
+        search.close()
+    assert "its process died; attempt 2 of 3, from the last checkpoint" in search.log
+    assert "Traceback" not in search.log
+
+
+@pytest.mark.faults
 def test_without_an_address_a_running_ray_is_not_joined():
     from ray.cluster_utils import Cluster as RaysOwn
 

@@ -1,7 +1,9 @@
 """From a search on the command line to exported models: registry, run ids, both formats, a full disk."""
 
+import json
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +23,7 @@ trials: 2
 hidden_size: 8
 max_epochs: 1
 max_sentences: {train: 60, dev: 30}
+storage: "runs [1]"
 """
 LIMITED = """
 import resource, sys
@@ -33,14 +36,20 @@ main()
 
 @dataclass
 class Searched:
-    """A folder with a finished search, the stderr of the command, and its MLflow store."""
+    """A folder with a finished search, the output of the command, and its MLflow store.
+
+    Attributes:
+        seen: what ``results --json`` showed while the search ran.
+    """
 
     folder: Path
+    stdout: str
     stderr: str
+    seen: list[dict]
 
     @property
     def uri(self):
-        return f"sqlite:///{self.folder}/runs/tiny/mlflow.db"
+        return f"sqlite:///{self.folder}/runs [1]/tiny/mlflow.db"
 
     def run_of(self, trial):
         from mlflow import MlflowClient
@@ -56,9 +65,16 @@ def searched(tmp_path_factory):
     folder = tmp_path_factory.mktemp("searched")
     (folder / "tiny.yaml").write_text(JOB)
     words = [sys.executable, "-m", "munchray", "search", "tiny.yaml"]
-    done = subprocess.run(words, cwd=folder, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return Searched(folder, done.stderr)
+    process = subprocess.Popen(words, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    seen, in_folder = [], ["--set", f"storage={folder / 'runs [1]'}"]
+    while process.poll() is None:
+        if (folder / "runs [1]/tiny/job.json").exists() and len(seen) < 3:
+            shown = CliRunner().invoke(app, ["results", str(folder / "tiny.yaml"), "--json", *in_folder])
+            seen.append(json.loads(shown.stdout))
+        time.sleep(0.2)
+    stdout, stderr = process.communicate()
+    assert process.returncode == 0, stderr
+    return Searched(folder, stdout, stderr, seen)
 
 
 @pytest.fixture
@@ -76,6 +92,37 @@ def munchray(searched, monkeypatch):
 
 def contents(folder):
     return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_search_is_shown_while_it_runs_and_when_it_has_ended(searched, munchray):
+    assert len(searched.seen) == 3
+    assert "Traceback" not in searched.stderr
+    assert "munchray export tiny.yaml --to models/tiny" in searched.stdout
+    ranked = json.loads(munchray("results", "tiny.yaml", "--json"))
+    assert [len(ranked[key]) for key in ("trials", "failed", "running")] == [2, 0, 0]
+    plain = munchray("results", "tiny.yaml").splitlines()[:3]
+    column = plain[0].split("\t").index("trial")
+    assert [line.split("\t")[column] for line in plain[1:]] == [f"{t['number']:04d}" for t in ranked["trials"]]
+    again = munchray("search", "tiny.yaml")
+    assert "All 2 trials of tiny are done" in again
+    assert again.endswith(searched.stdout)
+
+
+def test_a_trial_is_exported_by_its_number(searched, munchray):
+    trials = json.loads(munchray("results", "tiny.yaml", "--json"))["trials"]
+    target = "models/tiny"
+    assert f"trial {trials[0]['number']:04d} is now in models/tiny" in munchray("export", "tiny.yaml", "--to", target)
+    munchray("export", "tiny.yaml", "--to", target, "--trial", trials[1]["number"])
+    before = contents(searched.folder / "models")
+    refused = munchray("export", "tiny.yaml", "--to", target, "--trial", 5, code=2)
+    numbers = ", ".join(str(trial["number"]) for trial in trials)
+    assert f"--trial: 5; expected a finished trial ({numbers})" in refused
+    assert "not a model folder" in munchray("export", "tiny.yaml", "--to", "runs [1]", code=2)
+    assert contents(searched.folder / "models") == before
+    scores = json.loads((searched.folder / "models/tiny/scores.json").read_text())
+    assert (scores["trial"], scores["settings"]["main"]) == (trials[1], "sample-disease-1")
+    (searched.folder / "text.txt").write_text("fever")
+    assert munchray("predict", target, "text.txt").startswith("fever\t")
 
 
 def test_registration_is_idempotent(searched, munchray):

@@ -67,7 +67,7 @@ def test_processes_below_one_are_found_with_their_command_lines():
     assert os.getpid() not in found
 
 
-@pytest.mark.slow
+@pytest.mark.faults
 def test_memory_of_a_search_and_of_its_steps(tmp_path, monkeypatch):
     monkeypatch.setattr(memory, "SAMPLE_EVERY_S", 0.02)  # such trials are short
     path = tmp_path / "out" / "memory.json"

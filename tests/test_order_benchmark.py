@@ -182,7 +182,7 @@ def test_a_real_search_becomes_a_curve_by_trained_stages():
     assert np.isnan(versus.best_by(curve, 1))
 
 
-@pytest.mark.slow
+@pytest.mark.faults
 def test_a_real_search_reports_stages_and_seconds(tmp_path):
     job, path = tmp_path / "job.yaml", tmp_path / "found.json"
     job.write_text("""

@@ -1,5 +1,5 @@
-"""Searches whose storage is a bucket of a real S3 server: equal to those in a folder, on nodes that share nothing
-else, killed and gone on with from nothing but the bucket.
+"""Searches whose storage is a bucket of a real S3 server: on nodes that share nothing else, through outages of the
+server, and resumed from nothing but the bucket.
 """
 
 import json
@@ -7,13 +7,13 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from pathlib import Path
 
 import pytest
 from clusters import Cluster
 from processes import install_sigint, kill_family
+from real_searches import train_here, wait_for
 from s3_server import KEYS, S3Server
 from typer.testing import CliRunner
 
@@ -36,12 +36,14 @@ hidden_size: 16
 learning_rate: 0.3
 locked_dropout: 0.1
 batch_size: 8
-max_epochs: 8
+max_epochs: 6
 anneal: linear
-max_sentences: {train: 300, dev: 60}
+max_sentences: {train: 80, dev: 40}
 """
 STAGES = 4
 """Of all orders of two: each of the two alone, and the other after it."""
+ORDERS = [("sample-disease-2",), ("sample-gene-1",)]
+ORDERS += [first + second for first in ORDERS for second in ORDERS if first != second]
 
 
 @pytest.fixture(scope="module")
@@ -67,13 +69,10 @@ def keys(monkeypatch):
 
 @pytest.fixture(scope="module")
 def expected(home):
-    """What the search comes to in a folder of one machine."""
-    done = subprocess.run(command(home, home / "runs"), capture_output=True, text=True, cwd=home, timeout=400)
-    assert done.returncode == 0, done.stderr
-    found = outcome(home, home / "runs")
-    assert any(f1 > 0 for f1, _, _ in found[0].values())
-    assert found[1].stages_trained == STAGES
-    return found
+    """F1, updates and weights of each order, trained in this process."""
+    job = load_job(home / "tiny.yaml")
+    found = train_here(job, [{"order": order} for order in ORDERS], home / "here")
+    return {order: (each.dev_f1(job.main), each.updates, each.weights_digest) for order, each in found.items()}
 
 
 def command(home, storage, *more):
@@ -81,15 +80,17 @@ def command(home, storage, *more):
 
 
 def outcome(home, storage):
-    """F1, updates and weights of each trial by its order, and what was reused."""
+    """F1, updates and weights of each trial by its order, and how many stages were trained for them."""
     job = load_job(home / "tiny.yaml", [f"storage={storage}"])
     ranked = ranking(job)
     assert ranked.failed == ranked.running == []
     digests = {t.number: read_result(ranked.folder / f"trials/{t.number:04d}").weights_digest for t in ranked.trials}
-    return {t.order: (t.dev_f1, t.updates, digests[t.number]) for t in ranked.trials}, ranked.reuse
+    trials = {t.order: (t.dev_f1, t.updates, digests[t.number]) for t in ranked.trials}
+    return trials, ranked.reuse.stages_trained
 
 
-def test_nodes_that_share_only_the_bucket_find_what_one_machine_finds(
+@pytest.mark.faults
+def test_nodes_that_share_only_the_bucket_give_the_weights_of_one_machine(
     server, home, expected, network, tmp_path, tmp_path_factory, monkeypatch
 ):
     storage = server.url("cluster")
@@ -108,8 +109,7 @@ def test_nodes_that_share_only_the_bucket_find_what_one_machine_finds(
             assert a_node_without_keys_is_named(cluster, words, env, home)
         finally:
             cluster.close()
-    assert outcome(home, storage)[0] == expected[0]
-    assert outcome(home, storage)[1].stages_trained == STAGES
+    assert outcome(home, storage) == (expected, STAGES)
     for name in ("one", "two"):
         (there,) = tmp_path_factory.getbasetemp().glob(f"{name}0/*/cluster")
         assert len(list(there.glob("features/*/manifest.json"))) == 8, "four splits under two embeddings, once a node"
@@ -130,61 +130,72 @@ def a_node_without_keys_is_named(cluster, words, env, home):
     return "lets nobody in without keys" in done.stderr
 
 
-def test_a_search_killed_with_its_machine_goes_on_from_the_bucket_through_an_outage(
-    server, home, expected, tmp_path, monkeypatch
-):
-    storage = server.url("killed")
+def test_a_search_survives_an_outage_of_its_bucket(server, home, expected, tmp_path, monkeypatch):
+    storage, trials = server.url("outage"), "outage/tiny/trials"
     monkeypatch.setenv("MUNCHRAY_CACHE", str(tmp_path / "first"))
-    first = start(home, storage, tmp_path)
-    wait_for(lambda: finished(server) and len(stored(server)) > 1, first)
+    process = start(home, storage, tmp_path)
+    wait_for(lambda: finished(server, trials), process)
     second = CliRunner().invoke(app, [*command(home, storage)[3:]], env={"MUNCHRAY_CACHE": str(tmp_path / "other")})
     assert second.exit_code == 2
-    assert f"process {first.pid} on" in second.output
+    assert f"process {process.pid} on" in second.output
+    assert len(finished(server, trials)) < 4
+    strike(server)
+    assert process.wait(400) == 0, (tmp_path / "log.txt").read_text()
+    assert outcome(home, storage) == (expected, STAGES)
+
+    monkeypatch.setenv("MUNCHRAY_CACHE", str(tmp_path / "empty"))
+    shown = json.loads(said(home, storage, "results", "--json"))
+    f1 = {order: f1 for order, (f1, _, _) in expected.items()}
+    assert {tuple(trial["order"]): trial["dev_f1"] for trial in shown["trials"]} == f1
+    assert said(home, storage, "stages").count("sample-disease-1") == STAGES
+    said(home, storage, "export", "--to", str(tmp_path / "model"), "--quiet")
+    assert (tmp_path / "model" / "weights.safetensors").exists()
+    assert "MLflow has all" in said(home, storage, "sync")
+
+
+@pytest.mark.faults
+def test_a_search_killed_with_its_machine_resumes_from_the_bucket(server, home, expected, tmp_path, monkeypatch):
+    storage, trials, stages = server.url("killed"), "killed/tiny/trials", "killed/stages"
+    monkeypatch.setenv("MUNCHRAY_CACHE", str(tmp_path / "first"))
+    first = start(home, storage, tmp_path)
+    wait_for(lambda: finished(server, trials) and len(stored(server, stages)) > 1, first)
     kill_family(first)
     shutil.rmtree(tmp_path / "first")
-    stages, results = stored(server), finished(server)
+    old_stages, results = stored(server, stages), finished(server, trials)
     assert len(results) < 4
 
     monkeypatch.setenv("MUNCHRAY_CACHE", str(tmp_path / "second"))
     again = start(home, storage, tmp_path, "--resume")
-    wait_for(lambda: len(stored(server)) > len(stages) or len(finished(server)) > len(results), again)
-    server.stop()
-    back = threading.Timer(5.0, server.start)
-    back.start()
+    wait_for(lambda: stored(server, stages) != old_stages or finished(server, trials) != results, again)
+    strike(server)
     assert again.wait(400) == 0, (tmp_path / "log.txt").read_text()
-    back.join()
-    assert outcome(home, storage)[0] == expected[0]
-    assert len(stored(server)) == STAGES
-    assert stages.items() <= stored(server).items(), "what was stored was not trained again"
-    assert results.items() <= finished(server).items(), "a result stays as it was"
+    assert outcome(home, storage)[0] == expected
+    assert len(stored(server, stages)) == STAGES
+    assert old_stages.items() <= stored(server, stages).items(), "what was stored was not trained again"
+    assert results.items() <= finished(server, trials).items(), "a result stays as it was"
 
     monkeypatch.setenv("MUNCHRAY_CACHE", str(tmp_path / "empty"))
-    from_an_empty_cache(home, storage, expected[0], tmp_path)
-
-
-def from_an_empty_cache(home, storage, trials, place):
-    """Everything that another machine may be asked."""
-
-    def said(*words):
-        done = CliRunner().invoke(app, [words[0], str(home / "tiny.yaml"), "--set", f"storage={storage}", *words[1:]])
-        assert done.exit_code == 0, done.output
-        return done.stdout
-
-    shown = json.loads(said("results", "--json"))
-    assert {tuple(trial["order"]): trial["dev_f1"] for trial in shown["trials"]} == {
-        order: f1 for order, (f1, _, _) in trials.items()
-    }
-    assert said("stages").count("sample-disease-1") == STAGES
-    said("export", "--to", str(place / "model"), "--quiet")
-    assert (place / "model" / "weights.safetensors").exists()
-    assert "MLflow has all" in said("sync")
     finalized = [sys.executable, "-m", "munchray", "finalize", str(home / "tiny.yaml"), "--set", f"storage={storage}"]
-    options = ["--top", "1", "--seeds", "1", "--baseline", "single_aux", "--set", "max_epochs=8", "--quiet"]
+    options = ["--top", "1", "--seeds", "1", "--baseline", "single_aux", "--quiet"]
     done = subprocess.run([*finalized, *options], capture_output=True, text=True, cwd=home, timeout=400)
     assert done.returncode == 0, done.stderr
-    shutil.rmtree(place / "empty")
-    said("export", "--final", "--to", str(place / "final"), "--quiet")
-    assert (place / "final" / "weights.safetensors").exists()
+    shutil.rmtree(tmp_path / "empty")
+    said(home, storage, "export", "--final", "--to", str(tmp_path / "final"), "--quiet")
+    assert (tmp_path / "final" / "weights.safetensors").exists()
+
+
+def said(home, storage, name, *words):
+    """The output of another command."""
+    done = CliRunner().invoke(app, [name, str(home / "tiny.yaml"), "--set", f"storage={storage}", *words])
+    assert done.exit_code == 0, done.output
+    return done.stdout
+
+
+def strike(server):
+    """Kill the server, and start it again after five seconds."""
+    server.stop()
+    time.sleep(5)
+    server.start()
 
 
 @pytest.mark.parametrize(
@@ -212,9 +223,9 @@ def test_keys_are_in_no_object(server):
         assert KEYS["AWS_SECRET_ACCESS_KEY"].encode() not in text, name
 
 
-def start(home, storage, place, *more):
+def start(home, storage, folder, *more):
     """The command, running in a process group of its own as in a terminal."""
-    with (place / "log.txt").open("w") as log:
+    with (folder / "log.txt").open("w") as log:
         return subprocess.Popen(
             command(home, storage, *more),
             stdout=log,
@@ -225,23 +236,14 @@ def start(home, storage, place, *more):
         )
 
 
-def wait_for(condition, process, seconds=240):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert process.poll() is None, "the search ended too early"
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.2)
-
-
-def stored(server):
+def stored(server, path):
     """When each stage was published."""
-    return {name: when for name, when in written(server, "killed/stages").items() if name.endswith(".tar")}
+    return {name: when for name, when in written(server, path).items() if name.endswith(".tar")}
 
 
-def finished(server):
+def finished(server, path):
     """When each trial ended."""
-    trials = written(server, "killed/tiny/trials")
-    return {name: when for name, when in trials.items() if Path(name).name == "result.json"}
+    return {name: when for name, when in written(server, path).items() if Path(name).name == "result.json"}
 
 
 def written(server, path):

@@ -5,11 +5,12 @@ import json
 
 import psutil
 import pytest
-from test_tuner import kill_family, start, wait_for
+from processes import kill_family
+from real_searches import start, wait_for
 
 from munchray.storage.lease import LeaseOwner
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.faults
 
 JOB = """
 main: sample-disease-1
