@@ -243,13 +243,13 @@ def test_a_storage_folder_that_cannot_be_written_is_refused(project):
 
 
 @pytest.mark.parametrize("command", ["search", "train", "stages"])
-def test_a_stage_store_of_another_version_is_refused_and_left_alone(project, command):
+def test_a_stage_cache_of_another_version_is_refused_and_left_alone(project, command):
     typed_before = CliRunner().invoke(app, ["train", "job.yaml"])
     assert typed_before.exit_code == 0, typed_before.output
     (project / "runs" / "stages" / "format.json").write_text('{"format": "munchray stages", "version": 7}')
     shutil.rmtree(project / "runs" / "job")
     said = refused(project, "job.yaml", command=command)
-    has(said, "runs/stages/format.json: a stage store of version 7; expected version 1", "Set another storage")
+    has(said, "runs/stages/format.json: a stage cache of version 7; expected version 1", "Set another storage")
 
 
 def test_nothing_to_resume_is_said(project):

@@ -21,7 +21,7 @@ class RankedTrial:
 
     Args:
         values: what the search varied, but for the order.
-        stages: in the order in which they were trained or taken from the stage store.
+        stages: in the order in which they were trained or taken from the stage cache.
         ended: ISO 8601, local time.
     """
 

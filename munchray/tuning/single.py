@@ -27,6 +27,7 @@ def train_once(job: Job, progress: Progress) -> tuple[Path, TrialResult]:
     device = device_for(job.device)
     check_precision(job.precision, device)
     check_threads(job.resources_per_trial.cpu)
+    cache = open_stage_cache(job.stage_storage, job.stages_gb, progress.note)
     with progress.task("reading corpora"):
         inputs = read_inputs(job)
     with progress.task("preparing features") as show:
@@ -37,7 +38,6 @@ def train_once(job: Job, progress: Progress) -> tuple[Path, TrialResult]:
     if storage.has("result.json"):
         progress.note("This setting has been trained before; its result:")
     trial = TrialAssignment(0, job.name, settings, storage.folder)
-    cache = open_stage_cache(job.stage_storage, job.stages_gb, progress.note)
     options = TrialOptions(device, cache, job.checkpoint_minutes)
     with (
         disk.advice(),
