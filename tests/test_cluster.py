@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import disturbed
 import pytest
@@ -12,6 +13,7 @@ from disturbed import DisturbedSearch
 from real_searches import train_here
 from typer.testing import CliRunner
 
+import munchray as mr
 from munchray.cli.app import app
 from munchray.settings import load_job
 from munchray.training.trial_results import read_result
@@ -50,6 +52,23 @@ def trained_at(job_file):
     """The addresses of the nodes that trials ran on, as Tune has them."""
     told = (job_file.parent / "runs" / "tiny" / "tune").glob("*/*/result.json")
     return {json.loads(line)["node_ip"] for path in told for line in path.read_text().splitlines()}
+
+
+@pytest.mark.faults
+def test_a_plain_script_searches_on_both_nodes(cluster, job_file):
+    script = Path(__file__).parents[1] / "examples" / "search_on_cluster.py"
+    command = [*cluster.head.enter, sys.executable, str(script), str(job_file), cluster.address]
+    done = subprocess.run(
+        command, capture_output=True, text=True, cwd=job_file.parent, timeout=400, env=cluster.env, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "6 trials to run, 2 at a time" in done.stderr
+    assert len(json.loads(api_ranking(job_file))["trial"]) == 6
+    assert "dev_f1" in done.stdout.splitlines()[0]
+
+
+def api_ranking(job_file):
+    return mr.results(mr.load_job(job_file, trials=6)).ranking.to_json()
 
 
 def test_a_node_without_the_storage_is_named_before_any_trial(cluster, job_file):
