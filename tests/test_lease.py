@@ -216,7 +216,7 @@ def test_a_folder_lock_names_its_owner_and_notices_its_loss(tmp_path, monkeypatc
 
 
 class Careless(http.server.BaseHTTPRequestHandler):
-    """A server that stores whatever it is given, whatever the conditions."""
+    """A server that accepts every write and ignores its conditions."""
 
     def answer(self):
         self.rfile.read(int(self.headers.get("Content-Length", 0)))

@@ -1,4 +1,4 @@
-"""The stage cache: reuse saves work and changes no result, whatever is killed or damaged."""
+"""The stage cache: reuse saves work and changes no result, though processes are killed and files damaged."""
 
 import contextlib
 import dataclasses
@@ -167,7 +167,7 @@ def test_an_unwritable_cache_only_means_more_work(tmp_path):
 
 
 class FullStore(StageCache):
-    """The kernel refuses whatever is larger than a record, as when a disk is full."""
+    """The kernel refuses files larger than a record, as when a disk is full."""
 
     def publish(self, *args):
         limits = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -211,19 +211,21 @@ def only_reading(folder):
 def test_a_read_only_cache_is_read():
     told = []
     with tempfile.TemporaryDirectory() as name:
-        place = Path(name)
-        place.chmod(0o755)
-        (place / "open").mkdir()
-        (place / "open").chmod(0o777)
-        first = trained(place / "first", ("a", "b"), StageCache(StoragePath.at(place / "stages"), PLENTY, pytest.fail))
-        before = sorted((place / "stages").rglob("*"))
-        with only_reading(place / "stages"):
-            store = StageCache(StoragePath.at(place / "stages"), PLENTY, told.append)
-            second = trained(place / "open" / "second", ("a", "c"), store)
-            again = trained(place / "open" / "again", ("a", "b"), store)
+        folder = Path(name)
+        folder.chmod(0o755)
+        (folder / "open").mkdir()
+        (folder / "open").chmod(0o777)
+        first = trained(
+            folder / "first", ("a", "b"), StageCache(StoragePath.at(folder / "stages"), PLENTY, pytest.fail)
+        )
+        before = sorted((folder / "stages").rglob("*"))
+        with only_reading(folder / "stages"):
+            store = StageCache(StoragePath.at(folder / "stages"), PLENTY, told.append)
+            second = trained(folder / "open" / "second", ("a", "c"), store)
+            again = trained(folder / "open" / "again", ("a", "b"), store)
         assert (new_stages(second), new_stages(again)) == ([("a", "c")], [])
         assert again.weights_digest == first.weights_digest
-        assert sorted((place / "stages").rglob("*")) == before
+        assert sorted((folder / "stages").rglob("*")) == before
     assert all("cannot be written (Permission denied); continuing without" in line for line in told)
     assert told
 
