@@ -88,6 +88,15 @@ class StageInfo:
         except (OSError, ValueError, KeyError, TypeError):
             return cls(folder.name, size=size_of(folder), damage="its record cannot be read")
 
+    @classmethod
+    def download(cls, storage: StoragePath, key: str, size: int, used: float) -> StageInfo:
+        """From a bucket, of which only the record is downloaded."""
+        try:
+            record = json.loads(storage.file_of(key, RECORD) or "")
+            return cls(key, tuple(record["corpora"]), record["settings"], record["dev_f1"], size, used)
+        except (ValueError, KeyError, TypeError):
+            return cls(key, size=size, used=used, damage="its record cannot be read")
+
 
 class StageCache:
     """The stages that all searches of a storage share.
@@ -183,7 +192,7 @@ class StageCache:
         """
         shared = self._shared()
         if shared and not verify:
-            return [self._info(key, size, used) for key, (size, used) in shared.items()]
+            return [StageInfo.download(self.storage, key, *found) for key, found in shared.items()]
         for key in shared:
             self.storage.download(key)
         return [StageInfo.read(folder, verify) for folder in self.entries()]
@@ -211,14 +220,6 @@ class StageCache:
                 sizes[key] = found.size
             used[key] = max(found.changed, used.get(key, 0.0))
         return {key: (sizes[key], used[key]) for key in sorted(sizes, key=used.__getitem__)}
-
-    def _info(self, key: str, size: int, used: float) -> StageInfo:
-        """Of a stage in the bucket, of which only the record is downloaded."""
-        try:
-            record = json.loads(self.storage.file_of(key, RECORD) or "")
-            return StageInfo(key, tuple(record["corpora"]), record["settings"], record["dev_f1"], size, used)
-        except (ValueError, KeyError, TypeError):
-            return StageInfo(key, size=size, used=used, damage="its record cannot be read")
 
     def _acquire(self, lease: Lease) -> bool:
         """Whether this process is to train: it has the lease, or can write none."""
