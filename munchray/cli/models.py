@@ -1,5 +1,7 @@
 """``munchray export``, ``register``, ``predict`` and ``evaluate``: take a model away and tag with it. (typer)"""
 
+# Every parameter of a command is an option that users type, so there are as many as there are options.
+
 from __future__ import annotations
 
 import json
