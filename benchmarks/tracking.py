@@ -1,7 +1,7 @@
 """Cost of tracking per epoch: 16 concurrent short trials log to one sqlite store, against no tracking.
 
 Trials are threads that multiply matrices, with epochs of some hundredths of a second: real epochs take seconds or
-minutes, so this is the worst case. Our tracker writes in a background thread, as in a search; plain MLflow writes a
+minutes, so this is the worst case. Our logger writes in a background thread, as in a search; plain MLflow writes a
 batch per trial and epoch. The time of a round is the time until everything is written.
 """
 

@@ -1,6 +1,7 @@
 """The Python API: names that are imported when they are used, and each function on real trainings of seconds."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -102,18 +103,13 @@ def test_a_space_of_orders_keeps_no_regime_from_being_trained(folder):
 
 
 @pytest.mark.slow
-def test_search_results_and_model_from_a_script(folder):
-    code = """
-        import munchray as mr
-        job = mr.load_job("tiny.yaml")
-        result = mr.search(job)
-        print(result.ranking.to_json())
-        model = result.best_model()
-        print(model.spans("Severe hepatitis was seen."))
-        result.plot().savefig("progress.png")
-    """
-    lines = "\n".join(line.strip() for line in code.splitlines())
-    done = subprocess.run([sys.executable, "-c", lines], cwd=folder, capture_output=True, text=True, timeout=400)
+def test_the_readmes_snippet_searches_and_tags(folder):
+    """The README's snippet, with a smaller job and what it gives printed."""
+    (code,) = re.findall(r"^```python\n(.*?)^```", (ROOT / "README.md").read_text(), re.DOTALL | re.MULTILINE)
+    code = code.replace("jobs/quickstart.yaml", "tiny.yaml").replace("trials=6", "trials=2")
+    code = re.sub(r"^result\.ranking", "print(result.ranking.to_json())", code, flags=re.MULTILINE)
+    code += 'result.plot().savefig("progress.png")'
+    done = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, timeout=400)
     assert done.returncode == 0, done.stderr
     assert "trial 0000  dev F1" in done.stderr  # progress, as plain lines
     assert "champion of models:/tiny" in done.stderr

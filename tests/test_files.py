@@ -2,6 +2,7 @@
 
 import ast
 import fnmatch
+import importlib
 import os
 import re
 import shlex
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 import typer
 
+import munchray
 from munchray.cli.app import app
 from munchray.samplers.search_space import SpaceEncoding
 from munchray.settings import Job, SearchSpace, load_job
@@ -23,81 +25,41 @@ PACKAGE = ROOT / "munchray"
 MODULES = sorted(path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py"))
 JOBS = sorted(path.name for path in (ROOT / "jobs").glob("*.yaml"))
 SPACES = sorted(path.stem for path in (ROOT / "search_spaces").glob("*.yaml"))
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
-
-# A file imports only from packages above its own.
-PACKAGES = [
-    "errors",
-    "files",
-    "retry",
-    "disk",
-    "interrupts",
-    "seeds",
-    "orders",
-    "storage",
-    "corpora",
-    "settings",
-    "features",
-    "tagging",
-    "models",
-    "training",
-    "progress",
-    "samplers",
-    "tracking",
-    "cluster",
-    "tuning",
-    "finalization",
-    "report",
-    "reproduction",
-    "api",
-    "cli",
-    "__main__",
+PAGES = [
+    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "examples/README.md", "benchmarks/README.md")),
+    *sorted((ROOT / "docs").glob("*.md")),
 ]
+ARCHITECTURE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+
+
+def page_name(path):
+    return path.relative_to(ROOT).as_posix()
+
+
+def section(heading):
+    """A section of docs/architecture.md, without its heading."""
+    return re.search(rf"^## {heading}\n(.*?)(?=^## |\Z)", ARCHITECTURE, re.DOTALL | re.MULTILINE)[1]
+
+
+def rows(table):
+    """The cells of a Markdown table's rows, without the head."""
+    found = [line.strip("|").split("|") for line in table.splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in cells] for cells in found[2:]]
+
+
+def in_backticks(text):
+    return re.findall(r"`([^`]+)`", text)
+
+
+DIAGRAM = [row.split() for row in re.search(r"^```text\n(.*?)^```", section("Packages"), re.S | re.M)[1].splitlines()]
+HEIGHT = {package: -number for number, row in enumerate(DIAGRAM) for package in row}
+"""Of each package in the diagram of docs/architecture.md; its modules import from lower ones."""
 ADAPTERS = {
-    "flair": ["features/flair_adapter.py", "features/flair_embeddings.py", "models/flair_file.py"],
-    "gensim": ["features/words.py"],
-    "IPython": ["progress/notebook.py"],
-    "mlflow": ["tracking/mlflow_client.py", "tracking/registry.py", "models/served.py"],
-    "numpy": [
-        "seeds.py",
-        "features/*.py",
-        "tagging/*.py",
-        "models/*.py",
-        "training/*.py",
-        "samplers/*.py",
-        "finalization/statistics.py",
-        "report/*.py",
-    ],
-    "boto3": ["storage/bucket_lease.py"],
-    "botocore": ["storage/bucket_lease.py"],
-    "filelock": ["storage/path.py"],
-    "jinja2": ["report/html.py"],
-    "matplotlib": ["report/figures.py"],
-    "optuna": [
-        "samplers/search_space.py",
-        "samplers/base.py",
-        "samplers/registry.py",
-        "samplers/order_gp.py",
-        "samplers/sorted_orders.py",
-        "tuning/journal.py",
-        "tuning/study.py",
-    ],
-    "pyarrow": ["storage/bucket.py"],
-    "pydantic": ["settings/*.py"],
-    "pydantic_core": ["settings/*.py"],
-    "ray": ["cluster/nodes.py", "cluster/preflight.py", "cluster/submission.py", "tuning/tuner.py", "tuning/worker.py"],
-    "requests": ["corpora/download.py"],
-    "pandas": ["api.py"],
-    "rich": ["cli/*.py", "progress/console.py", "progress/terminal.py"],
-    "safetensors": ["features/charlm.py", "features/words.py", "tagging/weights.py"],
-    "scipy": ["samplers/gp.py", "report/regression.py", "finalization/statistics.py"],
-    "segtok": ["models/text.py"],
-    "seqeval": ["tagging/scoring.py"],
-    "sqlalchemy": ["tracking/mlflow_client.py"],
-    "torch": ["features/*.py", "tagging/*.py", "models/*.py", "training/*.py"],
-    "typer": ["cli/*.py"],
-    "yaml": ["settings/yaml_source.py"],
+    library: [re.sub("/$", "/*.py", adapter) for adapter in in_backticks(adapters)]
+    for libraries, adapters in rows(section("Adapters"))
+    for library in in_backticks(libraries)
 }
+"""The modules that import each library, as docs/architecture.md lists them."""
 IN_NOTEBOOKS = {"IPython"}
 COMES_WITH = {"botocore": "boto3", "pydantic_core": "pydantic", "yaml": "pyyaml"}
 SLOW_TO_IMPORT = ("torch", "ray", "mlflow", "flair", "optuna", "gensim", "pyarrow", "boto3")
@@ -232,9 +194,9 @@ def test_the_examples_are_found():
 
 
 @pytest.mark.parametrize(
-    ("place", "call"), EXAMPLES, ids=lambda value: value if isinstance(value, str) else " ".join(value)
+    ("page", "call"), EXAMPLES, ids=lambda value: value if isinstance(value, str) else " ".join(value)
 )
-def test_every_example_is_a_command_that_would_run(place, call):
+def test_every_example_is_a_command_that_would_run(page, call):
     if call[0].startswith("-"):
         assert call[0] in ("--help", "-h")
         return
@@ -247,7 +209,7 @@ def test_every_example_is_a_command_that_would_run(place, call):
         job_file = Path("jobs", job_file)
     if job_file and str(job_file) != PLACEHOLDER:
         overrides = [text.replace("$seed", "1") for text in values["overrides"] or []]
-        load_job(job_file, overrides)
+        load_job(job_file, overrides, search=call[0] not in ("embed", "train"))
 
 
 def inline_code(text):
@@ -256,7 +218,7 @@ def inline_code(text):
     return re.findall(r"(?<!`)`([^`\n]+)`(?!`)", text)
 
 
-@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", PAGES, ids=page_name)
 def test_every_command_and_option_named_in_a_sentence_exists(path):
     for code in inline_code(path.read_text(encoding="utf-8")):
         if not code.startswith("munchray "):
@@ -270,9 +232,33 @@ def test_every_command_and_option_named_in_a_sentence_exists(path):
         assert {word for word in words if word.startswith("-")} <= options, code
 
 
-def test_every_command_is_in_the_readme():
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert [name for name in commands() if f"munchray {name}" not in readme] == []
+def test_every_command_is_in_the_guide():
+    guide = (ROOT / "docs" / "guide.md").read_text(encoding="utf-8")
+    assert [name for name in commands() if f"munchray {name}" not in guide] == []
+
+
+def test_the_readmes_python_uses_the_api():
+    """tests/test_api.py runs it."""
+    (code,) = python_blocks(ROOT / "README.md")
+    used = {node.attr for node in ast.walk(ast.parse(code)) if isinstance(node, ast.Attribute) and is_munchray(node)}
+    assert used == {"load_job", "search"} < set(munchray.__all__)
+
+
+def python_blocks(path):
+    return re.findall(r"^```python\n(.*?)^```", path.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+
+
+def is_munchray(attribute):
+    return isinstance(attribute.value, ast.Name) and attribute.value.id == "mr"
+
+
+@pytest.mark.parametrize("path", PAGES, ids=page_name)
+def test_every_python_example_imports_what_exists(path):
+    for code in python_blocks(path):
+        for node in ast.walk(ast.parse(code)):
+            if isinstance(node, ast.ImportFrom):
+                module = importlib.import_module(node.module)
+                assert [alias.name for alias in node.names if not hasattr(module, alias.name)] == []
 
 
 def test_every_make_target_in_the_documentation_exists():
@@ -287,7 +273,7 @@ def test_every_make_target_in_the_documentation_exists():
 # Paths, links, keys and variables in the documentation
 
 
-@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", PAGES, ids=page_name)
 def test_every_link_leads_somewhere(path):
     text = path.read_text(encoding="utf-8")
     for target in re.findall(r"\]\(([^)]+)\)", text):
@@ -304,14 +290,14 @@ def test_every_link_leads_somewhere(path):
 @pytest.mark.parametrize(
     "path",
     [*PAGES, *(ROOT / "jobs").glob("*.yaml"), *(ROOT / "search_spaces").glob("*.yaml")],
-    ids=lambda path: path.name,
+    ids=page_name,
 )
 def test_every_file_of_ours_that_is_named_exists(path):
     named = re.findall(r"\b(?:jobs|search_spaces|docs|tests)/\w+\.(?:yaml|md|py)\b", path.read_text(encoding="utf-8"))
     assert [name for name in named if name != PLACEHOLDER and not (ROOT / name).exists()] == []
 
 
-@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", PAGES, ids=page_name)
 def test_every_yaml_example_is_without_mistakes(path, tmp_path):
     for number, text in enumerate(
         re.findall(r"^```yaml\n(.*?)^```", path.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
@@ -343,20 +329,21 @@ def test_every_key_of_a_job_file_is_documented_with_its_default():
     assert {name for name in documented if name not in SearchSpace.model_fields} == set()
 
 
-def test_every_environment_variable_is_in_the_readme():
+def test_every_environment_variable_is_documented():
     code = "\n".join((PACKAGE / name).read_text(encoding="utf-8") for name in MODULES)
-    used = set(re.findall(r"os\.environ[.\w]*[\[(]\s*\"(\w+)\"", code)) | set(re.findall(r"MUNCHRAY_[A-Z]+", code))
+    used = set(re.findall(r"os\.environ[.\w]*[\[(]\s*\"(\w+)\"", code))
+    used |= set(re.findall(r"\b(?:AWS|DO|HTTPS|MLFLOW|MUNCHRAY|RAY|TUNE)_\w+\b", code))
     jobs = "\n".join(Path("jobs", name).read_text(encoding="utf-8") for name in JOBS)
     used |= set(re.findall(r"\$\{?([A-Z_]+)", jobs))
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert "MUNCHRAY_DATA" in used
-    assert sorted(name for name in used if f"`{name}`" not in readme) == []
+    documented = (ROOT / "docs" / "environment.md").read_text(encoding="utf-8")
+    assert {"MUNCHRAY_DATA", "MLFLOW_TRACKING_URI", "AWS_ACCESS_KEY_ID"} < used
+    assert sorted(name for name in used if f"`{name}`" not in documented) == []
 
 
 # The code's own rules
 
 
-@pytest.mark.parametrize("folder", ["munchray", "tests", "benchmarks"])
+@pytest.mark.parametrize("folder", ["munchray", "tests", "benchmarks", "docs", "examples"])
 def test_every_python_file_opens_with_what_it_is_for(folder):
     files = list((ROOT / folder).rglob("*.py"))
     assert [path.name for path in files if not path.read_text(encoding="utf-8").startswith('"""')] == []
@@ -424,15 +411,15 @@ def module_of(name):
     return "munchray." + name.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
 
 
-def test_imports_go_one_way_through_the_packages():
-    backwards = []
+def test_packages_import_only_from_lower_rows():
+    upwards = []
     for name in MODULES:
         own = package_of(module_of(name))
         for module, really in imports(name):
-            inside = really and module.startswith("munchray.") and package_of(module) in PACKAGES
-            if inside and PACKAGES.index(package_of(module)) > PACKAGES.index(own):
-                backwards.append(f"{name} imports {module}")
-    assert backwards == []
+            other = package_of(module) if module.startswith("munchray.") else ""
+            if really and other in HEIGHT and other != own and HEIGHT[other] >= HEIGHT[own]:
+                upwards.append(f"{name} imports {module}")
+    assert upwards == []
 
 
 def test_no_import_goes_in_a_circle():
@@ -451,8 +438,37 @@ def test_no_import_goes_in_a_circle():
         visit(module, [])
 
 
-def test_every_module_stands_in_a_package_of():
-    assert {package_of(module_of(name)) for name in MODULES} - {"__init__", ""} == set(PACKAGES)
+def test_every_package_is_in_the_diagram_and_has_its_line():
+    lines = [in_backticks(name)[0] for name, _ in rows(section("Packages"))]
+    assert lines == [package for row in DIAGRAM for package in row]
+    assert {package_of(module_of(name)) for name in MODULES} - {"", "__init__"} == set(lines)
+
+
+def defines(module, name):
+    """Whether a module's text defines a function, class, method or constant."""
+    return re.search(rf"^\s*(def|class) {name}\b|^(\s*self\.)?{name}\b.* = ", module, re.MULTILINE) is not None
+
+
+def test_every_name_in_the_architecture_exists():
+    modules = {module_of(name).removeprefix("munchray."): (PACKAGE / name).read_text("utf-8") for name in MODULES}
+    for code in sorted(set(inline_code(ARCHITECTURE)) - ADAPTERS.keys() - HEIGHT.keys()):
+        first, _, rest = code.partition(".")
+        if re.fullmatch(r"[\w/]+(/|\.py|\.yaml)", code):
+            assert (PACKAGE / code).exists() or (ROOT / code).exists(), code
+        elif re.fullmatch(r"[A-Z]\w*[a-z]\w*(\.\w+)?", code):
+            owners = [text for text in modules.values() if defines(text, first)]
+            assert any(not rest or defines(text, rest) for text in owners), code
+        elif first in HEIGHT:
+            module, _, name = code.rpartition(".")
+            assert code in modules or defines(modules[module], name), code
+
+
+def test_the_names_to_change_are_in_the_files_named_beside_them():
+    for _, change in rows(section("Where to change what")):
+        texts = [(PACKAGE / name).read_text("utf-8") for name in in_backticks(change) if name.endswith(".py")]
+        for name in in_backticks(change):
+            if re.fullmatch(r"[A-Z_]+|_\w+", name):
+                assert any(defines(text, name) for text in texts), name
 
 
 def test_the_command_line_starts_without_the_large_libraries():
