@@ -4,8 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 # Installing is done when this file is newer than what says what to install.
 READY := $(VENV)/.ready
-# Tests that share a cluster or a server run in one of two processes, the slow ones first.
-PYTEST := $(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
+# A file runs in one of two processes, so that its cluster or server is started once; the slow ones first.
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 .PHONY: demo test test-faults test-fast setup lint format clean
 

@@ -1,4 +1,4 @@
-"""Shared fixtures, how tests are spread over workers, and a seeded sample of them (`--sample`)."""
+"""Shared fixtures, the order of test files, and a seeded sample of tests (`--sample`)."""
 
 import datetime
 import hashlib
@@ -30,21 +30,15 @@ def pytest_report_header(config):
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_collection_modifyitems(config, items):
-    """Keep tests that share fixtures on one worker, and run what takes long first."""
+    """Files with slow tests first, so that a worker that has no more of them is left with quick ones."""
     for item in items:
         if item.get_closest_marker("faults"):
             item.add_marker(pytest.mark.slow)
-        if not item.get_closest_marker("xdist_group"):
-            item.add_marker(pytest.mark.xdist_group(item.path.stem))
     yield
     if config.option.sample is not None:
         _sample(config, items)
-    slow = {_group(item) for item in items if item.get_closest_marker("slow")}
-    items.sort(key=lambda item: _group(item) not in slow)
-
-
-def _group(item):
-    return item.get_closest_marker("xdist_group").args[0]
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
 
 
 def _sample(config, items):

@@ -66,6 +66,7 @@ class S3Server:
         ports = [f"-{name}.port={port}" for name, port in self._ports.items()]
         words = [f"-dir={self._folder}", f"-ip={self._host}", f"-ip.bind={self._host}", "-filer", "-s3", *ports]
         words += [f"-s3.config={self._folder / 's3.json'}", "-master.volumeSizeLimitMB=64", "-volume.max=20"]
+        words += ["-s3.port.iceberg=0", "-s3.port.lance=0"]  # fixed ports, which two servers would fight over
         with (self._folder / "server.log").open("a") as log:
             self._process = subprocess.Popen(
                 [WEED, "server", *words], stdout=log, stderr=log, cwd=self._folder, start_new_session=True

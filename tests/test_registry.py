@@ -46,13 +46,15 @@ def trained(small_model):
 @pytest.fixture(scope="module")
 def store(tmp_path_factory, small_model):
     """An sqlite store with the run of a search, its trial 3, a training after it, and another's: URI and ids."""
+    from mlflow import MlflowClient
+
     from munchray.tracking.mlflow_client import MLflowStore
 
     folder = tmp_path_factory.mktemp("mlflow")
     uri = f"sqlite:///{folder}/mlflow.db"
     runs = MLflowStore(uri, NAME, None)
     search = runs.create("search", SEARCH_TAGS, 0)
-    runs.log_file(search, "job.json", json.dumps(small_model.job.model_dump(mode="json")))
+    MlflowClient(uri).log_text(search, json.dumps(small_model.job.model_dump(mode="json")), "job.json")
     nested = {"mlflow.parentRunId": search}
     trial = runs.create("trial", {**TRIAL_TAGS, **nested}, 0)
     final = runs.create("final", {**SEARCH_TAGS, **nested, "munchray.training": "0f"}, 0)

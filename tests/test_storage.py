@@ -180,7 +180,7 @@ def test_features_are_embedded_once_and_downloaded(machine, tmp_path):
         reader.start()
     for reader in readers:
         reader.join()
-    assert [features.tokens(np.array([1]), np.array([0])).tolist() for features in opened] == [[[1.0] * 3]] * 4
+    assert [features.gather(np.array([1]), np.array([0])).tolist() for features in opened] == [[[1.0] * 3]] * 4
     (unit,) = storage.folder.glob("*/values")
     assert len({(unit.stat().st_ino, part.name) for part in storage.folder.glob("*/values")}) == 1
 

@@ -163,9 +163,9 @@ AT_ONCE = "stopped at once: the same command resumes"
 @pytest.mark.parametrize(
     "again",
     [
-        pytest.param("never", marks=pytest.mark.xdist_group("ctrl-c")),
-        pytest.param("while trials end", marks=[pytest.mark.faults, pytest.mark.xdist_group("ctrl-c 2")]),
-        pytest.param("while Ray ends", marks=[pytest.mark.faults, pytest.mark.xdist_group("ctrl-c 3")]),
+        "never",
+        pytest.param("while trials end", marks=pytest.mark.faults),
+        pytest.param("while Ray ends", marks=pytest.mark.faults),
     ],
 )
 def test_ctrl_c_stops_cleanly_and_resuming_repeats_nothing(again, job_file):
@@ -198,7 +198,6 @@ def test_ctrl_c_stops_cleanly_and_resuming_repeats_nothing(again, job_file):
 
 
 @pytest.mark.faults
-@pytest.mark.xdist_group("power")
 def test_a_search_that_lost_all_its_processes_resumes(job_file):
     process = start(job_file, "max_epochs=6")
     wait_for(lambda: finished(job_file), process)
@@ -215,7 +214,6 @@ def test_a_search_that_lost_all_its_processes_resumes(job_file):
 
 
 @pytest.mark.faults
-@pytest.mark.xdist_group("mlflow")
 def test_what_a_dead_mlflow_server_missed_is_delivered_later(job_file, tmp_path, monkeypatch):
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     store, port = default_uri(tmp_path), free_port()

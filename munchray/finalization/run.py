@@ -68,7 +68,9 @@ def train_all(
     """
     inputs = _read(campaign, progress)
     if all_trained(campaign.plan, campaign.folder, campaign.jobs):
-        return ResultStore(campaign.folder, _fingerprints(_prepare(campaign, inputs, logger, progress)))
+        data = _prepare(campaign, inputs, logger, progress)
+        record_data(campaign.folder, data)  # which refuses data that has changed since
+        return ResultStore(campaign.folder, _fingerprints(data))
     from munchray.cluster.join import join
 
     if logger:

@@ -214,7 +214,8 @@ def record_data(folder: Path, data: Mapping[str, DataSpec]) -> None:
         found = f"text, tags or embeddings changed since these trainings began: {', '.join(changed)}"
         fix = "Restore them, or give the job another name (--set name=...)"
         raise InputError(Problem(str(folder), found, fix=fix))
-    write_json(folder / DATA, {**known, **fingerprints})
+    if fingerprints.keys() - known.keys():
+        write_json(folder / DATA, {**known, **fingerprints})
 
 
 def recorded_data(folder: Path) -> dict[str, str]:
