@@ -6,6 +6,7 @@ import signal
 import subprocess
 import time
 
+import psutil
 from mlflow_server import check_runs
 from processes import install_sigint, kill_family, words_of
 from real_searches import command
@@ -190,7 +191,11 @@ def kill_driver(search):
     trainer = search.trainer()
     search.driver.kill()
     search.driver.wait()
-    trainer.wait(60)  # Ray ends what a dead driver had started
+    try:
+        trainer.wait(2)  # Ray ends what a dead driver had started
+    except psutil.TimeoutExpired:  # on a busy machine not before the trial might finish
+        trainer.kill()
+        trainer.wait(60)
 
 
 def terminate_driver(search):
