@@ -160,13 +160,13 @@ def test_growth(tmp_path, monkeypatch):
     assert [row["tags"] for row in written["rows"]] == [3, 3, 5]
 
 
-@pytest.mark.slow
+@pytest.mark.faults
 def test_threads(tmp_path):
     written = result_of(threads, tmp_path, *TINY, "--sentences", "8", "--inputs", "6")
     assert len(speeds(written)) == 3
 
 
-@pytest.mark.slow
+@pytest.mark.faults
 def test_training(tmp_path):
     from benchmarks import training
 
@@ -177,7 +177,7 @@ def test_training(tmp_path):
     assert len(speeds(written)) == len(contenders)
 
 
-@pytest.mark.slow
+@pytest.mark.faults
 def test_decoding(tmp_path):
     from benchmarks import decoding
 
@@ -187,7 +187,7 @@ def test_decoding(tmp_path):
     assert len(speeds(written)) == len(speeds(written, "percent of an epoch")) == 2
 
 
-@pytest.mark.slow
+@pytest.mark.faults
 def test_embedding(tmp_path):
     from benchmarks import embedding
 
@@ -209,7 +209,7 @@ def language_models(folder):
         flair.models.LanguageModel(letters, name == "forward", 8, 1, 5).save(folder / f"charlm-{name}.pt")
 
 
-@pytest.mark.slow
+@pytest.mark.faults
 def test_tracking(tmp_path):
     from benchmarks import tracking
 
@@ -243,7 +243,7 @@ def test_trials_that_do_nothing_run_through_tune_and_through_our_search(tmp_path
         assert row["driver CPU, ms a trial"]["median"] > 0
 
 
-@pytest.mark.slow
+@pytest.mark.faults
 def test_simulated_trials_all_end_and_what_the_driver_did_is_counted(tmp_path):
     path = tmp_path / "result.json"
     simulation.main(["--trials", "20", "--slots", "4", "--epochs", "1", "--json", str(path)])

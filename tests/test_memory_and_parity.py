@@ -115,7 +115,7 @@ def run(tmp_path, job_file, *more):
     return json.loads((tmp_path / "parity.json").read_text())["rows"]
 
 
-@pytest.mark.slow
+@pytest.mark.faults
 def test_every_variant_is_trained_with_as_many_updates_and_once_only(tmp_path, job_file, capsys):
     rows = run(tmp_path, job_file)
     assert [(row["regime"], row["variant"]) for row in rows] == [

@@ -77,7 +77,7 @@ def test_regret_is_that_of_the_last_trial_within_the_budget():
     assert [regret.regret_after(steps, stages) for stages in (4, 6, 7, 8, 100)] == [3.0, 3.0, 2.0, 2.0, 1.0]
 
 
-@pytest.mark.slow
+@pytest.mark.faults
 def test_the_command_writes_numbers_and_plots(tmp_path, capsys):
     path = tmp_path / "found.json"
     few = ["--repeats", "2", "--budget", "8", "--jobs", "2", "--families", "recency", "misleading"]

@@ -31,7 +31,7 @@ def test_a_submitted_search_can_be_detached_and_followed_to_its_end(cluster, job
     name = left.stderr.split("submitted as ")[1].split(";")[0]
     followed = searched(job_file, cluster.env, cluster.dashboard)
     assert followed.returncode == 0, followed.stdout
-    assert f"follows {name}" in followed.stderr
+    assert f"following {name}" in followed.stderr
     assert "Best model" in followed.stdout
     found = ranking(load_job(job_file))
     assert len(found.trials) == 4
