@@ -14,10 +14,10 @@ demo: setup  ## quickstart search on the generated sample corpora; ends with a r
 	$(BIN)/munchray export jobs/quickstart.yaml --to models/quickstart
 	echo "Two patients with hereditary carcinoma developed severe hepatitis." | $(BIN)/munchray predict models/quickstart
 
-test: setup lint  ## style, types and tests, in ten minutes; of the faults one of each kind
+test: setup lint  ## style, types and tests; of the faults one of each kind
 	$(PYTEST) -m "not faults"
 
-test-faults: setup  ## every fault at every moment, outages, benchmarks: the half hour that `make test` leaves out
+test-faults: setup  ## every fault at every moment, outages, benchmarks: what `make test` leaves out
 	$(PYTEST) -m faults $(SAMPLE)
 
 test-fast: setup  ## tests that start no server and train for seconds at most
