@@ -175,6 +175,7 @@ def test_a_search_killed_with_its_machine_resumes_from_the_bucket(server, home, 
     assert results.items() <= finished(server, trials).items(), "a result stays as it was"
 
     monkeypatch.setenv("MUNCHRAY_CACHE", str(tmp_path / "empty"))
+    assert "MLflow has all" in said(home, storage, "sync")  # its database was in the cache that is gone
     finalized = [sys.executable, "-m", "munchray", "finalize", str(home / "tiny.yaml"), "--set", f"storage={storage}"]
     options = ["--top", "1", "--seeds", "1", "--baseline", "single_aux", "--quiet"]
     done = subprocess.run([*finalized, *options], capture_output=True, text=True, cwd=home, timeout=400)
